@@ -1,0 +1,44 @@
+# `make demo` runs the main job, `make test` the tests; each makes what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Re-made when the lock or the metadata change.
+STAMP  := $(VENV)/.installed
+
+.PHONY: help venv demo test lint format lock clean
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## make .venv with everything installed
+
+# Build isolation is off so that the pinned setuptools builds, today and in a year. The compat mode leaves a plain
+# path entry: the editable hooks of setuptools hide twistd's plugins.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--config-settings editable_mode=compat --editable .
+	touch $@
+
+demo: venv ## run a server and three agents here, and jobs on them (KEEP=1 leaves it running)
+	$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+test: venv ## run all tests (TESTS=path or ARGS=… for some)
+	$(BIN)/python -m pytest $(ARGS) $(TESTS)
+
+lint: venv ## ruff and mypy, strict
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: venv ## ruff's format and safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## pin the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --all-extras \
+		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,264 @@
+"""The JSON shapes of the HTTP API: the job request and its checks, and what is answered.
+
+Responses are msgspec Structs, encoded by :func:`encode`; both the server and the CLI use them. Paths, status codes
+and headers belong to `pushyd.web`.
+"""
+
+import base64
+import binascii
+import json
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from pushy_protocol.timestamps import format_rfc1123
+
+MAX_BODY_BYTES = 1_000_000
+"""The largest request body, in bytes."""
+
+MAX_FILE_BYTES = 100_000
+"""The largest decoded `file` of a job."""
+
+DEFAULT_RUN_TIMEOUT = 3600
+
+_Number = int | float
+
+
+class InvalidRequest(ValueError):
+    """A request body that is refused; its arguments are texts that name the key and what was expected."""
+
+
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of ``POST pushy/jobs``, checked. Node names are unique, in the order given.
+
+    `run_timeout` is in seconds; `quorum` counts nodes and is None for all of them.
+    """
+
+    command: Annotated[str, msgspec.Meta(min_length=1)]
+    nodes: Annotated[tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=255)], ...], msgspec.Meta(min_length=1)]
+    run_timeout: _Number = DEFAULT_RUN_TIMEOUT
+    quorum: _Number | None = None
+    user: str | None = None
+    dir: str | None = None
+    env: dict[str, str] | None = None
+    file: str | None = None
+    capture_output: bool = False
+
+
+class JobCreated(msgspec.Struct, frozen=True):
+    """The answer to a job request: where the job is."""
+
+    uri: str
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job as the API shows it: `nodes` maps a node status to sorted names; times are RFC 1123."""
+
+    id: str
+    command: str
+    status: str
+    run_timeout: _Number
+    created_at: str
+    updated_at: str
+    nodes: dict[str, list[str]] | None = None
+    user: str | None = None
+    dir: str | None = None
+    env: dict[str, str] | None = None
+    capture_output: bool = False
+    file_specified: bool = False
+    file: str | None = None
+    reasons: dict[str, str] | None = None
+
+
+class NodeState(msgspec.Struct, frozen=True):
+    """What the server knows of a node's presence."""
+
+    node_name: str
+    status: Literal["online", "offline"]
+    availability: Literal["available", "unavailable"]
+
+
+class ServerStatus(msgspec.Struct, frozen=True):
+    """The answer of ``_status``."""
+
+    status: str
+    incarnation_id: str
+    node_fsm_count: int
+    job_processes: list[str]
+
+
+class HeartbeatConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how often heartbeats go; `interval` is in seconds, the thresholds in intervals."""
+
+    out_addr: str
+    command_addr: str
+    interval: float
+    offline_threshold: int = 3
+    online_threshold: int = 2
+
+
+class PushJobsConfig(msgspec.Struct, frozen=True):
+    """The one section of a node's configuration."""
+
+    heartbeat: HeartbeatConfig
+
+
+class EncodedSessionKey(msgspec.Struct, frozen=True):
+    """A session key, encrypted with the requestor's RSA public key (PKCS#1 v1.5), in base64."""
+
+    method: str
+    key: str
+
+
+class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer of ``config/NODE``: all that an agent needs to speak with this server. Times are in seconds."""
+
+    type: Literal["config"] = msgspec.field(default="config")
+    host: str
+    node: str
+    organization: str
+    push_jobs: PushJobsConfig
+    public_key: str
+    curve_public_key: str
+    encoded_session_key: EncodedSessionKey
+    lifetime: int
+    max_message_skew: int
+    max_body_size: int
+    incarnation_id: str
+    extensions: list[str] | None = None
+
+
+class NewClient(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of ``POST clients``; without a public key the server makes a pair."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,255}$")]
+    public_key: str | None = None
+
+
+class ClientCreated(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to a new client; `private_key` only where the server made the pair."""
+
+    uri: str
+    private_key: str | None = None
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """Every error's body: a list of texts, or (413) one."""
+
+    error: list[str] | str
+
+
+T = TypeVar("T")
+
+
+def encode(value: object) -> bytes:
+    """The JSON of an answer."""
+    return msgspec.json.encode(value)
+
+
+def decode(body: bytes, shape: type[T]) -> T:
+    """A JSON body as `shape`.
+
+    :raise InvalidRequest: it is not JSON, or not of that shape.
+    """
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(*_explain(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"invalid JSON: {error}") from None
+
+
+def decode_job_request(body: bytes) -> JobRequest:
+    """The job request in a body, its nodes made unique.
+
+    :raise InvalidRequest: it is none; nothing else is raised, whatever the bytes are.
+    """
+    request = decode(body, JobRequest)
+    if request.env is not None:
+        _refuse_duplicate_env(body)
+        for name in request.env:
+            if not name or "=" in name or "\0" in name:
+                raise InvalidRequest("env: expected names of environment variables, without '='")
+    if not request.run_timeout > 0:
+        raise InvalidRequest("run_timeout: expected a number of seconds greater than 0")
+    if request.quorum is not None and request.quorum < 0:
+        raise InvalidRequest("quorum: expected a number of nodes, 0 or more")
+    if request.file is not None:
+        decode_file(request.file)
+    for name in ("command", "user", "dir"):
+        if "\0" in (getattr(request, name) or ""):
+            raise InvalidRequest(f"{name}: expected a string without NUL characters")
+    return msgspec.structs.replace(request, nodes=tuple(dict.fromkeys(request.nodes)))
+
+
+def decode_file(text: str) -> bytes:
+    """The content of a job's `file`: ``raw:TEXT`` or ``base64:…``.
+
+    :raise InvalidRequest: it is neither, or is over :data:`MAX_FILE_BYTES`.
+    """
+    kind, _, content = text.partition(":")
+    if kind == "raw":
+        data = content.encode(errors="surrogatepass")
+    elif kind == "base64":
+        try:
+            data = base64.b64decode(re.sub(r"\s", "", content), validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidRequest("file: expected base64 after 'base64:'") from None
+    else:
+        raise InvalidRequest("file: expected a string that begins with 'raw:' or 'base64:'")
+    if len(data) > MAX_FILE_BYTES:
+        raise InvalidRequest(f"file: expected at most {MAX_FILE_BYTES} bytes, got {len(data)}")
+    return data
+
+
+def job_times(created_at: float, updated_at: float) -> dict[str, str]:
+    """The two times of a job (seconds since the epoch) as the API shows them."""
+    return {"created_at": format_rfc1123(created_at), "updated_at": format_rfc1123(updated_at)}
+
+
+def _refuse_duplicate_env(body: bytes) -> None:
+    # msgspec keeps the last of two equal keys without a word, so the standard library looks for them.
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        unique = dict(items)
+        if len(unique) != len(items):
+            seen: set[str] = set()
+            twice = next(key for key, _ in items if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add gives None, which is false
+            raise InvalidRequest(f"env: expected every key once, got {twice!r} twice")
+        return unique
+
+    json.loads(body, object_pairs_hook=pairs)
+
+
+_UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
+_AT = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
+_QUOTED = re.compile(r"`([^`]*)`")
+_WORDS = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+
+def _explain(error: msgspec.ValidationError) -> list[str]:
+    """Msgspec's words in JSON's, with the key in front: ``nodes: expected a list, got a string``."""
+    text = str(error)
+    if unknown := _UNKNOWN_FIELD.search(text):
+        return ["invalid key supplied", f"{unknown[1]}: expected no such key"]
+    at = _AT.search(text)
+    said = text[: at.start()] if at else text
+    if said.startswith("Object missing required field"):
+        at, said = _QUOTED.search(said), "Expected it to be given, got nothing"
+    said = _QUOTED.sub(_in_words, said)
+    said = said[:1].lower() + said[1:]
+    return [f"{at[1]}: {said}" if at and at[1] else said]
+
+
+def _in_words(quoted: re.Match[str]) -> str:
+    kinds = quoted[1].replace("int | float", "float").removesuffix(" | null").split(" | ")
+    return " or ".join(_WORDS.get(kind, kind) for kind in kinds)

@@ -1,0 +1,181 @@
+"""ZeroMQ sockets on Twisted's reactor: txZMQ's connection with its faults mended, in one place.
+
+What txZMQ 1.0.0 does, and what :class:`Connection` does instead:
+
+- a send that raises eats the readiness edge and the connection stalls → a read is scheduled in `finally`;
+- `doRead` drains without limit and starves the reactor → at most :data:`READ_BATCH` messages a turn;
+- an error other than EAGAIN in `doRead` removes the reader for good → it is reported, and reading goes on;
+- a handler that raises, or a frame count that it does not expect, does the same → logged, the message is dropped;
+- a second shutdown, or a send after it, raises → no-ops (a send says so by its result);
+- no high-water mark → :data:`HIGH_WATER_MARK` messages a peer;
+- `callLater` on the global reactor → on the one that was given.
+
+The meaning of frames is not known here.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import zmq
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from txzmq import ZmqConnection, ZmqEndpoint, ZmqEndpointType, ZmqFactory
+
+from pushy_protocol.keys import CurveKeyPair
+
+READ_BATCH = 256
+"""Messages read in one turn of the reactor; measured to cost nothing against reading all of them."""
+
+HIGH_WATER_MARK = 20_000
+"""Messages queued for one peer before sends to it fail; small control messages, so some 10 MB."""
+
+PEER_PROPERTY = "User-Id"
+"""The property of a message in which ZAP's answer tells who sent it."""
+
+_ERRORS_THAT_END = {zmq.ENOTSOCK, zmq.ETERM}
+
+OnMessage = Callable[[list[bytes], str], None]
+"""Called with a message's frames and its peer's name."""
+
+
+class Reactor(Protocol):
+    """What of a reactor is used here."""
+
+    def addReader(self, reader: Any, /) -> None: ...
+    def removeReader(self, reader: Any, /) -> None: ...
+    def callLater(self, delay: float, callable: Callable[..., object], /) -> IDelayedCall: ...  # noqa: A002
+
+
+class Context(ZmqFactory):  # type: ignore[misc]  # txZMQ has no types
+    """A ZeroMQ context on a given reactor; connections that are open when it is shut down are closed with it."""
+
+    lingerPeriod = 500  # noqa: N815 - txZMQ's name; milliseconds for what is queued when a socket closes
+
+    def __init__(self, reactor: Reactor) -> None:
+        self.reactor = reactor
+        super().__init__()
+
+    def shutdown(self) -> None:
+        """Close every connection, then the context. A second call does nothing."""
+        if self.context is not None:
+            super().shutdown()
+
+
+class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
+    """A socket of one type, and what is called with each whole message that it receives.
+
+    CURVE must be set before a socket is bound or connected, so the endpoints come after the construction.
+    """
+
+    highWaterMark = HIGH_WATER_MARK  # noqa: N815 - txZMQ's name
+
+    read_scheduled: IDelayedCall | None
+
+    log = Logger()
+
+    def __init__(self, context: Context, socket_type: int, on_message: OnMessage | None = None) -> None:
+        """:param on_message: called with the frames and the name that ZAP gave the peer (empty without ZAP)"""
+        self.socketType = socket_type
+        self._on_message = on_message
+        self._reactor: Reactor = context.reactor
+        super().__init__(context)
+
+    def serve_curve(self, keys: CurveKeyPair, zap_domain: str) -> None:
+        """Be the CURVE server of what connects; ZAP decides who may."""
+        self.socket.set(zmq.ZAP_DOMAIN, zap_domain.encode())
+        self.socket.set(zmq.CURVE_SERVER, 1)
+        self.socket.set(zmq.CURVE_SECRETKEY, keys.secret.encode())
+
+    def use_curve(self, keys: CurveKeyPair, server_public: str) -> None:
+        """Connect with CURVE to the server that has this public key (Z85)."""
+        self.socket.set(zmq.CURVE_SERVERKEY, server_public.encode())
+        self.socket.set(zmq.CURVE_PUBLICKEY, keys.public.encode())
+        self.socket.set(zmq.CURVE_SECRETKEY, keys.secret.encode())
+
+    def bind(self, address: str) -> str:
+        """Bind, and return the address that was bound (its port, where 0 was asked for).
+
+        :raise zmq.ZMQError: it cannot be bound.
+        """
+        self.addEndpoints([ZmqEndpoint(ZmqEndpointType.bind, address)])
+        return str(self.socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode())
+
+    def connect(self, address: str) -> None:
+        """Connect, now and again until it is shut down.
+
+        :raise zmq.ZMQError: the address is none.
+        """
+        self.addEndpoints([ZmqEndpoint(ZmqEndpointType.connect, address)])
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been shut down."""
+        return self.factory is None
+
+    def send(self, message: Sequence[bytes]) -> bool:
+        """Queue a message; never waits. False where it could not be: queue full, peer unknown, or shut down."""
+        if self.closed:
+            return False
+        try:
+            self.socket.send_multipart(message, zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            self.log.debug("A message was not sent: {error}", error=error)
+            return False
+        finally:
+            # ZeroMQ's descriptor is edge-triggered: touching the socket may have eaten the edge of a message that
+            # came in, and nobody would look again.
+            self._schedule_read()
+        return True
+
+    def shutdown(self) -> None:
+        """Close the socket. A second call does nothing."""
+        if not self.closed:
+            super().shutdown()
+
+    def doRead(self) -> None:
+        """Read what is there, at most :data:`READ_BATCH` messages; the reactor calls it."""
+        if self.read_scheduled is not None:
+            if self.read_scheduled.active():
+                self.read_scheduled.cancel()
+            self.read_scheduled = None
+        for _ in range(READ_BATCH):
+            if self.closed:
+                return
+            try:
+                frames, peer = self._receive()
+            except zmq.Again:
+                return
+            except zmq.ZMQError as error:
+                self.log.warn("Reading from a socket failed: {error}", error=error)
+                if error.errno not in _ERRORS_THAT_END:
+                    self._schedule_read()
+                return
+            self.messageReceived(frames, peer)
+        self._schedule_read()
+
+    def messageReceived(self, message: list[bytes], peer: str = "") -> None:
+        """Pass a message on."""
+        if self._on_message is None:
+            return
+        try:
+            self._on_message(message, peer)
+        except Exception:
+            # The handlers are ours: what escapes them is a bug, which must cost one message and not the socket.
+            self.log.failure("The handler of a message failed; the message is dropped")
+
+    def _receive(self) -> tuple[list[bytes], str]:
+        socket = self.socket
+        # Only a Frame knows the peer's name, and only the first one is worth the price of being one.
+        first = socket.recv(zmq.NOBLOCK, copy=False)
+        frames = [first.bytes]
+        while socket.get(zmq.RCVMORE):
+            frames.append(socket.recv(zmq.NOBLOCK))
+        try:
+            peer = first.get(PEER_PROPERTY)
+        except zmq.ZMQError:  # no ZAP on this socket
+            peer = ""
+        return frames, peer
+
+    def _schedule_read(self) -> None:
+        if self.read_scheduled is None and not self.closed:
+            self.read_scheduled = self._reactor.callLater(0, self.doRead)

@@ -1,0 +1,5 @@
+"""A stub for tools that look for one; everything stands in pyproject.toml."""
+
+from setuptools import setup
+
+setup()
