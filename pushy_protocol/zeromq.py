@@ -69,7 +69,7 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
 
     highWaterMark = HIGH_WATER_MARK  # noqa: N815 - txZMQ's name
 
-    read_scheduled: IDelayedCall | None
+    read_scheduled: Any  # an IDelayedCall or None, as txZMQ has it
 
     log = Logger()
 
