@@ -1,0 +1,1 @@
+"""The push server: HTTP API, ZeroMQ sockets, and the jobs between them."""

@@ -1,0 +1,88 @@
+"""What the machines want done; the services do it, in the order given."""
+
+from enum import Enum, StrEnum
+
+from attrs import frozen
+
+from pushy_protocol.states import JobStatus, NodeStatus
+
+
+class Order(Enum):
+    """What a job tells its nodes."""
+
+    COMMIT = "commit"
+    RUN = "run"
+
+
+class Timer(Enum):
+    """The two clocks of a job; a job has at most one of them running."""
+
+    VOTING = "voting"
+    RUNNING = "running"
+
+
+class FeedEvent(StrEnum):
+    """The names of a feed's events."""
+
+    START = "start"
+    QUORUM_VOTE = "quorum_vote"
+    QUORUM_SUCCEEDED = "quorum_succeeded"
+    RUN_START = "run_start"
+    RUN_COMPLETE = "run_complete"
+    REHAB = "rehab"
+    JOB_COMPLETE = "job_complete"
+
+
+@frozen
+class Send:
+    """Send `order` to each of `nodes`."""
+
+    nodes: tuple[str, ...]
+    order: Order
+
+
+@frozen
+class Rehab:
+    """Send `node` through rehab: abort what it does until it says that it does nothing."""
+
+    node: str
+
+
+@frozen
+class NodeChanged:
+    """A node of the job has a new status, which is to be kept."""
+
+    node: str
+    status: NodeStatus
+
+
+@frozen
+class JobChanged:
+    """The job has a new status, which is to be kept."""
+
+    status: JobStatus
+
+
+@frozen
+class Emit:
+    """An event for the job's feed; `node` and `status` where the event has them."""
+
+    event: FeedEvent
+    node: str | None = None
+    status: str | None = None
+
+
+@frozen
+class StartTimer:
+    """Fire `timer` at the job after `seconds`, instead of the timer that it has."""
+
+    timer: Timer
+    seconds: float
+
+
+@frozen
+class StopTimer:
+    """The job needs its timer no more."""
+
+
+JobEffect = Send | Rehab | NodeChanged | JobChanged | Emit | StartTimer | StopTimer

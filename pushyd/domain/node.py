@@ -1,0 +1,162 @@
+"""A node, as the server sees it: section 6 of the protocol.
+
+:func:`step` takes a node and an event, changes the node and returns what is to be done. Time comes with the events,
+in seconds of a monotonic clock. Which jobs there are is not known here: the caller says whether the job that a
+message names is live.
+"""
+
+from enum import Enum
+
+from attrs import frozen
+
+
+class Presence(Enum):
+    """Offline; being told to abort until it says that it did; or idle, that is available."""
+
+    OFFLINE = "offline"
+    REHAB = "rehab"
+    IDLE = "idle"
+
+
+class NodeEffect(Enum):
+    """What is to be done about a node."""
+
+    SEND_ABORT = "send abort"
+    SEND_ACK = "send ack"
+    WENT_DOWN = "went down"
+    """Its jobs are to be told."""
+
+
+class Kind(Enum):
+    """The messages of a node, as far as its presence tells them apart."""
+
+    HEARTBEAT = "heartbeat"
+    ABORTED = "aborted"
+    OTHER = "other"
+
+
+@frozen
+class Heard:
+    """A valid message came.
+
+    :param route: the identity of the socket that it came from
+    :param about_unknown_job: it names a job that is not live, or, but for a heartbeat, none
+    """
+
+    now: float
+    kind: Kind
+    incarnation: str
+    route: bytes
+    about_unknown_job: bool
+
+
+@frozen
+class RehabWanted:
+    """A job has found the node out of step."""
+
+
+@frozen
+class RehabTimer:
+    """It is time to say `abort` again."""
+
+
+@frozen
+class Check:
+    """It is time to see whether the node still sends heartbeats."""
+
+    now: float
+
+
+NodeStep = Heard | RehabWanted | RehabTimer | Check
+
+
+@frozen(kw_only=True)
+class HeartbeatRule:
+    """When a node is down: `interval` in seconds, `window` in intervals, `threshold` in heartbeats an interval."""
+
+    interval: float
+    window: int
+    threshold: float
+
+
+class Node:
+    """A node's presence and the average of its heartbeats. Changed by :func:`step` only."""
+
+    __slots__ = ("_average", "_beats", "_since", "incarnation", "presence", "route", "rule")
+
+    def __init__(self, rule: HeartbeatRule) -> None:
+        self.rule = rule
+        self.presence = Presence.OFFLINE
+        self.incarnation = ""
+        self.route = b""
+        self._average = 1.0
+        self._beats = 0
+        self._since = 0.0
+
+    def average(self, now: float) -> float:
+        """The decayed average of heartbeats per interval, at most 1: nobody saves up for a silence.
+
+        Whole intervals that have passed are folded in when somebody asks, so that a node costs nothing in between.
+        """
+        rule = self.rule
+        passed = int((now - self._since) / rule.interval)
+        if passed > 0:
+            keep = (rule.window - 1) / rule.window
+            self._average = min(1.0, self._average * keep + self._beats / rule.window) * keep ** (passed - 1)
+            self._beats = 0
+            self._since += passed * rule.interval
+        return self._average
+
+    def beat(self, now: float) -> None:
+        """Count a heartbeat."""
+        self.average(now)
+        self._beats += 1
+
+    def begin(self, event: Heard) -> None:
+        """Take this message as the first one."""
+        self.incarnation, self.route = event.incarnation, event.route
+        self._average, self._beats, self._since = 1.0, 0, event.now
+
+
+def step(node: Node, event: NodeStep) -> list[NodeEffect]:
+    """Tell `node` of `event`: changes it, and returns what is to be done, in order."""
+    match event:
+        case Heard():
+            return _heard(node, event)
+        case RehabWanted():
+            # A node that is offline goes through rehab anyway when it returns.
+            return _to_rehab(node) if node.presence is Presence.IDLE else []
+        case RehabTimer():
+            return [NodeEffect.SEND_ABORT] if node.presence is Presence.REHAB else []
+        case Check(now):
+            if node.presence is Presence.OFFLINE or node.average(now) >= node.rule.threshold:
+                return []
+            node.presence = Presence.OFFLINE
+            return [NodeEffect.WENT_DOWN]
+
+
+def _heard(node: Node, event: Heard) -> list[NodeEffect]:
+    if node.presence is Presence.OFFLINE:
+        node.begin(event)
+        return _to_rehab(node)
+    if event.incarnation != node.incarnation:
+        node.begin(event)
+        return [NodeEffect.WENT_DOWN, *_to_rehab(node)]
+    effects: list[NodeEffect] = []
+    if event.route != node.route:
+        node.route = event.route
+        # Whoever connects is answered at once: a 2.x client that hears nothing fetches its configuration again.
+        in_rehab = node.presence is Presence.REHAB and event.kind is not Kind.ABORTED
+        effects.append(NodeEffect.SEND_ABORT if in_rehab else NodeEffect.SEND_ACK)
+    if event.kind is Kind.HEARTBEAT:
+        node.beat(event.now)
+    if event.kind is Kind.ABORTED:
+        node.presence = Presence.IDLE
+    elif event.about_unknown_job and node.presence is Presence.IDLE:
+        effects += _to_rehab(node)
+    return effects
+
+
+def _to_rehab(node: Node) -> list[NodeEffect]:
+    node.presence = Presence.REHAB
+    return [NodeEffect.SEND_ABORT]

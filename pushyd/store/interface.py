@@ -1,0 +1,220 @@
+"""What pushyd keeps, and the promises of keeping it. No statement and no driver is known here.
+
+Every method that is `async` gives its answer after the transaction that it needed was committed (and flushed to the
+disk). Nothing blocks the reactor. What a driver or the disk refuses comes out as :class:`StoreUnavailable`, with the
+driver's words; a name that is taken as :class:`AlreadyExists`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from attrs import field, frozen
+
+from pushy_protocol.states import JobStatus, NodeStatus
+from pushyd.domain.job import JobSpec
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be reached, or cannot write; what was asked for did not happen."""
+
+
+class AlreadyExists(Exception):
+    """A record of that name is there; nothing was changed."""
+
+
+@frozen(kw_only=True)
+class StoredJob:
+    """A job as it was kept. `updated_at` (seconds since the epoch) is when `status` began.
+
+    `nodes` has every node of the job; `reasons` only those that said why.
+    """
+
+    spec: JobSpec
+    status: JobStatus
+    updated_at: float
+    nodes: Mapping[str, NodeStatus] = field(repr=False)
+    reasons: Mapping[str, str] = field(factory=dict, repr=False)
+
+
+@frozen(kw_only=True)
+class JobSummary:
+    """A job as a list shows it: without its nodes."""
+
+    id: str
+    command: str
+    status: JobStatus
+    run_timeout: float
+    created_at: float
+    updated_at: float
+    user: str | None
+    dir: str | None
+    env: Mapping[str, str] | None
+    capture: bool
+    file_specified: bool
+
+
+@frozen(kw_only=True)
+class JobStatusChange:
+    """A job entered `status` at `at` (seconds since the epoch)."""
+
+    job_id: str
+    status: JobStatus
+    at: float
+
+
+@frozen(kw_only=True)
+class NodeStatusChange:
+    """A node of a job entered `status`, with the reason that it gave, if any."""
+
+    job_id: str
+    node: str
+    status: NodeStatus
+    reason: str | None = None
+
+
+@frozen(kw_only=True)
+class OutputCaptured:
+    """What a command wrote, whole; None where the channel was not captured."""
+
+    job_id: str
+    node: str
+    stdout: bytes | None = field(repr=False)
+    stderr: bytes | None = field(repr=False)
+
+
+Change = JobStatusChange | NodeStatusChange | OutputCaptured
+
+
+class JobStore(Protocol):
+    """Jobs, their nodes and what those wrote."""
+
+    async def create_job(self, spec: JobSpec) -> None:
+        """Keep a new job (status `new`, every node `new`); it is committed when this returns.
+
+        :raise StoreUnavailable: it is not kept.
+        """
+
+    def record(self, change: Change) -> None:
+        """Keep a change of a job that is kept, soon: changes are written together, in order, in one transaction.
+
+        Never raises and never waits. A change that cannot be written is held and written again until it can be.
+        """
+
+    async def recorded(self) -> None:
+        """Return once every change recorded so far is committed."""
+
+    async def job(self, organization: str, job_id: str) -> StoredJob | None:
+        """One job, whole, or None."""
+
+    async def jobs(self, organization: str, limit: int) -> Sequence[JobSummary]:
+        """The newest `limit` jobs, newest first."""
+
+    async def unfinished_jobs(self) -> Sequence[StoredJob]:
+        """The jobs of all organizations that have not ended, oldest first."""
+
+    async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
+        """What a node's command wrote to `channel` (`stdout` or `stderr`); None when none was captured."""
+
+
+@frozen(kw_only=True)
+class Organization:
+    """An organization and its unchanging id."""
+
+    name: str
+    guid: str
+
+
+@frozen(kw_only=True)
+class StoredPrincipal:
+    """Who a name is: a user, or a client of an organization, and its public keys (PEM)."""
+
+    name: str
+    kind: str  # "user" or "client"
+    public_keys: tuple[str, ...]
+    associated: bool  # belongs to the organization that was asked about
+
+
+@frozen(kw_only=True)
+class StoredGroup:
+    """The direct members of a group."""
+
+    name: str
+    users: frozenset[str]
+    clients: frozenset[str]
+    groups: frozenset[str]
+
+
+class IdentityStore(Protocol):
+    """Organizations, users, clients and groups."""
+
+    async def organization(self, name: str) -> Organization | None:
+        """One organization, or None."""
+
+    async def create_organization(self, name: str, guid: str) -> None:
+        """:raise AlreadyExists: it is there"""
+
+    async def principals(self, organization: str, name: str) -> Sequence[StoredPrincipal]:
+        """Everyone of that name: the user, associated with the organization or not, and its client."""
+
+    async def create_user(self, name: str, public_key: str, organizations: Sequence[str] = ()) -> None:
+        """A user with one key, associated with `organizations`.
+
+        :raise AlreadyExists: the name is taken by a user
+        """
+
+    async def create_client(self, organization: str, name: str, public_key: str) -> None:
+        """A client with one key.
+
+        :raise AlreadyExists: the name is taken by a client of the organization
+        """
+
+    async def groups(self, organization: str) -> Mapping[str, StoredGroup]:
+        """Every group of an organization, by name."""
+
+    async def create_group(self, organization: str, name: str) -> None:
+        """An empty group.
+
+        :raise AlreadyExists: it is there
+        """
+
+    async def add_to_group(self, organization: str, group: str, kind: str, member: str) -> None:
+        """Make the user, client or group (`kind`) `member` a member of a group that exists; again is no error."""
+
+
+@frozen(kw_only=True)
+class Registration:
+    """What a node agreed on with its last configuration, so that it need not ask again after a restart.
+
+    :param curve_key: the public half (Z85) that it connects with
+    :param session_salt: from which its session key is derived; new only when the client is made anew
+    :param protocol_version: that it asked for: ``2.0`` or ``3.0``
+    """
+
+    organization: str
+    node: str
+    curve_key: str
+    session_salt: bytes = field(repr=False)
+    protocol_version: str
+
+
+class RegistrationStore(Protocol):
+    """The nodes that may connect."""
+
+    async def save_registration(self, registration: Registration) -> None:
+        """Keep it, instead of an earlier one of the same node."""
+
+    async def registrations(self) -> Sequence[Registration]:
+        """All of them."""
+
+
+class Store(JobStore, IdentityStore, RegistrationStore, Protocol):
+    """All that is kept, in one database."""
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date.
+
+        :raise StoreUnavailable: it cannot be reached, or a newer version of pushyd made it
+        """
+
+    async def close(self) -> None:
+        """Write what is still held, then let go of the database."""
