@@ -1,0 +1,1 @@
+"""Who a name is, and what it may do."""

@@ -1,0 +1,63 @@
+"""Where principals and groups come from: pushyd's own store, or (later) a Chef Server."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from attrs import frozen
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+
+class AlreadyExists(Exception):
+    """A principal of that name is there; nothing was changed."""
+
+
+@frozen(kw_only=True)
+class Principal:
+    """A user, or a client of an organization, with its public keys."""
+
+    name: str
+    is_user: bool
+    public_keys: tuple[RSAPublicKey, ...]
+    associated: bool  # belongs to the organization that was asked about
+
+
+@frozen(kw_only=True)
+class Caller:
+    """Who signed a request: the roles of a name whose key it was, in one organization.
+
+    :param key: the public key that verified the signature
+    """
+
+    organization: str
+    name: str
+    is_user: bool
+    is_client: bool
+    key: RSAPublicKey
+
+
+@frozen(kw_only=True)
+class Group:
+    """The direct members of a group, by name."""
+
+    users: frozenset[str]
+    clients: frozenset[str]
+    groups: frozenset[str]
+
+
+class Identity(Protocol):
+    """Who and what there is. Every method may raise the backend's own unavailability error."""
+
+    async def organization_exists(self, name: str) -> bool:
+        """Whether there is such an organization."""
+
+    async def principals(self, organization: str, name: str) -> Sequence[Principal]:
+        """Everyone of that name: the user, associated with the organization or not, and its client."""
+
+    async def groups(self, organization: str) -> Mapping[str, Group]:
+        """The groups of an organization by name."""
+
+    async def create_client(self, organization: str, name: str, public_key: str) -> None:
+        """A new client with one key (PEM).
+
+        :raise AlreadyExists: the organization has a client of that name
+        """
