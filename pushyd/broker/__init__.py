@@ -1,0 +1,1 @@
+"""The ZeroMQ side of the server: who may connect, what comes in, what goes out."""

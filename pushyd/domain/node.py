@@ -6,8 +6,16 @@ message names is live.
 """
 
 from enum import Enum
+from typing import NamedTuple
 
 from attrs import frozen
+
+
+class NodeRef(NamedTuple):
+    """Which node: names are unique within an organization."""
+
+    organization: str
+    name: str
 
 
 class Presence(Enum):
@@ -113,9 +121,9 @@ class Node:
         self._beats += 1
 
     def begin(self, event: Heard) -> None:
-        """Take this message as the first one."""
+        """Take this message as the first one; where it is a heartbeat it counts as one."""
         self.incarnation, self.route = event.incarnation, event.route
-        self._average, self._beats, self._since = 1.0, 0, event.now
+        self._average, self._beats, self._since = 1.0, int(event.kind is Kind.HEARTBEAT), event.now
 
 
 def step(node: Node, event: NodeStep) -> list[NodeEffect]:

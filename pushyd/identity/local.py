@@ -1,6 +1,6 @@
 """Principals and groups from pushyd's own store, and the first of them on an empty one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from uuid import uuid4
 
@@ -64,12 +64,13 @@ async def introduce(
     """
     if ADMINS in await kept.groups(organization):
         return False
-    for make in (
+    steps: list[Callable[[], Awaitable[None]]] = [
         lambda: kept.create_organization(organization, uuid4().hex),
         lambda: kept.create_user(admin, admin_key, [organization]),
         lambda: kept.create_client(organization, validator, validator_key),
         lambda: kept.create_group(organization, ADMINS),
-    ):
+    ]
+    for make in steps:
         try:
             await make()
         except store.AlreadyExists:

@@ -1,0 +1,123 @@
+"""A pushyd, its agents and the CLI, as an operator would run them, on loopback with free ports."""
+
+import contextlib
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from demo.processes import Twistd
+
+SERVER_NAME = "localhost"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, outside of the range from which the system picks some for clients."""
+    free: list[int] = []
+    while len(free) < count:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            free.append(port)
+    return list(dict.fromkeys(free)) if len(set(free)) == count else free_ports(count)
+
+
+class Fleet:
+    """Everything below one directory. Agents are added by name; :meth:`close` ends what was started."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, object] | None = None) -> None:
+        """:param settings: of the server, by name, beside the ports and the directory"""
+        self.directory = directory
+        self.state = directory / "pushyd"
+        self.api_port, command_port, heartbeat_port = free_ports(3)
+        self.settings = {
+            "server_name": SERVER_NAME,
+            "state_dir": str(self.state),
+            "api_port": self.api_port,
+            "command_port": command_port,
+            "server_heartbeat_port": heartbeat_port,
+            "zeromq_listen_address": "tcp://127.0.0.1",
+            **(settings or {}),
+        }
+        self.organization = str(self.settings.get("organization", "default"))
+        self.server: Twistd | None = None
+        self.agents: dict[str, Twistd] = {}
+        directory.mkdir(parents=True, exist_ok=True)
+        self.server_config = directory / "pushyd.toml"
+        self.server_config.write_text(_toml(self.settings), encoding="utf-8")
+
+    @property
+    def url(self) -> str:
+        """Where the organization's API is."""
+        return f"https://{SERVER_NAME}:{self.api_port}/organizations/{self.organization}"
+
+    def start_server(self) -> Twistd:
+        """Start pushyd and wait until it is ready."""
+        self.server = Twistd("pushyd", ["--config", str(self.server_config)], log=self.directory / "pushyd.log")
+        self.server.wait_for("pushyd is ready")
+        return self.server
+
+    def start_agent(self, name: str, whitelist: Mapping[str, str]) -> Twistd:
+        """Start an agent; it enrols itself with the validator's key when it is new."""
+        home = self.directory / name
+        home.mkdir(exist_ok=True)
+        config = home / "pushy-agent.toml"
+        settings = {
+            "chef_server_url": self.url,
+            "node_name": name,
+            "client_key": str(home / "client.pem"),
+            "validation_key": str(self.state / f"{self.organization}-validator.pem"),
+            "ca_file": str(self.state / "ca.pem"),
+            "file_dir": str(home / "files"),
+        }
+        config.write_text(_toml(settings) + "\n[whitelist]\n" + _toml(whitelist), encoding="utf-8")
+        agent = Twistd("pushy-agent", ["--config", str(config)], log=self.directory / f"{name}.log")
+        self.agents[name] = agent
+        return agent
+
+    def cli_environment(self, user: str = "admin") -> dict[str, str]:
+        """What the CLI needs to know to act as a principal whose key is in the state directory."""
+        return {
+            "PUSHY_SERVER_URL": self.url,
+            "PUSHY_CLIENT_NAME": user,
+            "PUSHY_CLIENT_KEY": str(self.state / f"{user}.pem"),
+            "PUSHY_CA_FILE": str(self.state / "ca.pem"),
+        }
+
+    def cli(self, *arguments: str, user: str = "admin") -> "subprocess.CompletedProcess[str]":
+        """Run ``pushy …`` to its end."""
+        return subprocess.run(
+            self.cli_command(*arguments),
+            env={**os.environ, **self.cli_environment(user)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def cli_command(self, *arguments: str) -> Sequence[str]:
+        """``pushy …`` of this installation."""
+        return [sys.executable, str(Path(sys.executable).with_name("pushy")), *arguments]
+
+    def close(self) -> None:
+        """End every process that was started."""
+        for process in [*self.agents.values(), *([self.server] if self.server else [])]:
+            if process.process.poll() is None:
+                process.stop()
+
+
+def _toml(values: Mapping[str, object]) -> str:
+    return "".join(f"{_quoted(name)} = {_value(value)}\n" for name, value in values.items())
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else _quoted(str(value))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,257 @@
+"""The composition root: the only place that knows every concrete class, and the order of start and stop.
+
+Starting: the lock of the state directory, the store, the services, the sockets, the API last. What has been started
+is stopped in the opposite order: the API first, the store after all that writes to it.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from ipaddress import ip_address
+from typing import Any
+from uuid import uuid4
+
+import zmq
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from pushy_protocol import api as shapes
+from pushy_protocol.keys import make_rsa_key, public_pem
+from pushy_protocol.zeromq import Context
+from pushyd.broker.command import CommandChannel
+from pushyd.broker.heartbeat import HeartbeatPublisher
+from pushyd.broker.zap import Authenticator
+from pushyd.config import Settings
+from pushyd.domain.node import HeartbeatRule
+from pushyd.identity.local import LocalIdentity, introduce
+from pushyd.jobs import JobService
+from pushyd.nodes import NodeService
+from pushyd.sessions import Sessions
+from pushyd.state_dir import StateDir, StateDirError, lock
+from pushyd.store.interface import Store, StoreUnavailable
+from pushyd.store.sql import SqlStore
+from pushyd.web import agent_config, identity, jobs, nodes, output, status
+from pushyd.web.app import Api
+
+ADMIN = "admin"
+
+_STOP_SECONDS = 4.0
+"""How long writing what is held may take when the server stops."""
+
+
+class StartError(Exception):
+    """The server cannot start; the text is for the operator."""
+
+
+class PushServer(Service):
+    """One pushyd, as a service of twistd."""
+
+    log = Logger()
+
+    def __init__(
+        self, *, reactor: Any, settings: Settings, state: StateDir, now: Callable[[], float], failed: Callable[[], None]
+    ) -> None:
+        """:param now: seconds since the epoch; `failed` is called where the server could not start"""
+        self._reactor = reactor
+        self._settings = settings
+        self._state = state
+        self._now = now
+        self._failed = failed
+        self._incarnation_id = str(uuid4())
+        self._starting: Deferred[None] | None = None
+        self._started = AsyncExitStack()
+
+    def startService(self) -> None:
+        """Begin to start. No thread and no socket is made before, so that twistd can fork until then."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types here
+        self._starting = Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """Stop; the Deferred fires when everything is written."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types here
+        if self._starting:
+            self._starting.cancel()
+        return Deferred.fromCoroutine(self._started.aclose())
+
+    async def _start(self) -> None:
+        try:
+            await self._start_in_order()
+        except (StartError, StateDirError, StoreUnavailable, CannotListenError) as error:
+            self.log.critical("pushyd cannot start: {error}", error=error)
+            self._failed()
+        except Exception:
+            self.log.failure("pushyd cannot start")
+            self._failed()
+
+    async def _start_in_order(self) -> None:
+        held = lock(self._state.path)
+        self._started.callback(os.close, held)
+        store = SqlStore(url=self._settings.database, reactor=self._reactor)
+        self._started.push_async_callback(self._close, store)
+        await store.open()
+        await self._introduce(store)
+        sessions = Sessions(secret=self._state.session_secret, store=store)
+        await sessions.load()
+        node_service, job_service = self._services(store, sessions)
+        if interrupted := await job_service.close_interrupted():
+            self.log.warn("{count} jobs were cut off when the server stopped: crashed", count=interrupted)
+        self._open_channels(node_service, job_service, sessions)
+        await self._open_api(self._api(store, sessions, node_service, job_service))
+
+    async def _close(self, store: Store) -> None:
+        await Deferred.fromCoroutine(store.close()).addTimeout(_STOP_SECONDS, self._reactor)
+
+    async def _introduce(self, store: Store) -> None:
+        """Make the organization and its first principals, where there are none."""
+        organization = self._settings.organization
+        validator = f"{organization}-validator"
+        paths = {name: self._state.principal_key(name) for name in (ADMIN, validator)}
+        made = await introduce(
+            store,
+            organization=organization,
+            admin=ADMIN,
+            admin_key=public_pem(paths[ADMIN][1].public_key()),
+            validator=validator,
+            validator_key=public_pem(paths[validator][1].public_key()),
+        )
+        if made:
+            self.log.info("Made organization {organization}", organization=organization)
+            self.log.info("Made user {name} (in group admins); its key: {path}", name=ADMIN, path=paths[ADMIN][0])
+            self.log.info("Made client {name}; its key: {path}", name=validator, path=paths[validator][0])
+        self.log.info("The CA that agents and workstations have to trust: {path}", path=self._state.ca_certificate)
+
+    def _services(self, store: Store, sessions: Sessions) -> tuple[NodeService, JobService]:
+        settings = self._settings
+        node_service = NodeService(
+            clock=self._reactor,
+            sessions=sessions,
+            rule=HeartbeatRule(
+                interval=settings.heartbeat_seconds, window=settings.decay_window, threshold=settings.down_threshold
+            ),
+            rehab_seconds=settings.rehab_seconds,
+            check_seconds=settings.detect_offline_nodes_interval,
+        )
+        job_service = JobService(
+            store=store,
+            nodes=node_service,
+            clock=self._reactor,
+            now=self._now,
+            voting_timeout=settings.voting_timeout,
+            default_run_timeout=settings.default_running_timeout,
+            max_body_size=settings.max_body_size,
+        )
+        self._started.callback(job_service.stop)
+        return node_service, job_service
+
+    def _open_channels(self, node_service: NodeService, job_service: JobService, sessions: Sessions) -> None:
+        settings = self._settings
+        context = Context(self._reactor)
+        self._started.callback(context.shutdown)
+        Authenticator(context, lambda key: sessions.by_peer(key) is not None).listen()
+        command = CommandChannel(
+            context=context,
+            keys=self._state.curve_keys,
+            sessions=sessions,
+            on_message=node_service.on_message,
+            now=self._now,
+            server_name=settings.server_name,
+            max_body_size=settings.max_body_size,
+            max_time_skew=settings.max_time_skew,
+        )
+        heartbeat = HeartbeatPublisher(
+            context=context,
+            key=self._state.rsa_key,
+            clock=self._reactor,
+            now=self._now,
+            interval=settings.heartbeat_seconds,
+            server_name=settings.server_name,
+            incarnation_id=self._incarnation_id,
+        )
+        node_service.connect(command, job_service)
+        self._listen(command.listen, settings.command_port)
+        node_service.start()
+        self._started.callback(node_service.stop)
+        self._listen(heartbeat.listen, settings.server_heartbeat_port)
+        self._started.callback(heartbeat.stop)
+
+    def _listen(self, listen: Callable[[str], str], port: int) -> None:
+        address = f"{self._settings.zeromq_listen_address}:{port}"
+        try:
+            listen(address)
+        except zmq.ZMQError as error:
+            raise StartError(f"cannot listen on {address}: {error}") from None
+
+    def _api(self, store: Store, sessions: Sessions, node_service: NodeService, job_service: JobService) -> Api:
+        settings = self._settings
+        host = f"{_in_url(settings.server_name)}:{settings.api_port}"
+        api = Api(identity=LocalIdentity(store), now=self._now)
+        status.add_routes(
+            api,
+            incarnation_id=self._incarnation_id,
+            online_nodes=node_service.online_count,
+            live_jobs=job_service.live_ids,
+        )
+        jobs.add_routes(api, jobs=job_service, host=host)
+        output.add_routes(api, jobs=job_service)
+        nodes.add_routes(api, nodes=node_service)
+        agent_config.add_routes(api, sessions=sessions, offer=self._offer())
+        identity.add_routes(api, host=host, make_key=_make_rsa_key)
+        return api
+
+    def _offer(self) -> agent_config.Offer:
+        settings = self._settings
+        server = _in_url(settings.server_name)
+        return agent_config.Offer(
+            server_name=settings.server_name,
+            heartbeat=shapes.HeartbeatConfig(
+                out_addr=f"tcp://{server}:{settings.server_heartbeat_port}",
+                command_addr=f"tcp://{server}:{settings.command_port}",
+                interval=settings.heartbeat_seconds,
+            ),
+            public_key=public_pem(self._state.rsa_key.public_key()),
+            curve_public_key=self._state.curve_keys.public,
+            lifetime=settings.config_lifetime,
+            max_message_skew=settings.max_time_skew,
+            max_body_size=settings.max_body_size,
+            incarnation_id=self._incarnation_id,
+            names_must_match=settings.validate_client_node_name,
+        )
+
+    async def _open_api(self, api: Api) -> None:
+        settings, state = self._settings, self._state
+        endpoint = settings.api_endpoint or (
+            f"ssl:{settings.api_port}:privateKey={_escaped(state.tls_key)}:certKey={_escaped(state.tls_certificate)}"
+        )
+        try:
+            server = serverFromString(self._reactor, endpoint)
+        except (ValueError, TypeError, OSError) as error:
+            raise StartError(f"api_endpoint: expected a Twisted endpoint, got {endpoint!r}: {error}") from None
+        port = await server.listen(api.site())
+        self._started.push_async_callback(_stop_listening, port)
+        self.log.info("pushyd is ready; its API is at {address}", address=port.getHost())
+
+
+async def _stop_listening(port: Any) -> None:
+    await port.stopListening()
+
+
+async def _make_rsa_key() -> RSAPrivateKey:
+    return await deferToThread(make_rsa_key)
+
+
+def _in_url(server_name: str) -> str:
+    """The server's name as it stands in a URL: an IPv6 address in brackets."""
+    try:
+        return f"[{server_name}]" if ip_address(server_name).version == 6 else server_name
+    except ValueError:
+        return server_name
+
+
+def _escaped(path: object) -> str:
+    """A path within the description of an endpoint."""
+    return str(path).replace("\\", "\\\\").replace(":", "\\:").replace("=", "\\=")

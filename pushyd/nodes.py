@@ -1,0 +1,181 @@
+"""The presence of nodes: runs a machine (`domain.node`) for each and carries out what it wants.
+
+Between jobs and nodes only plain messages pass. What a job is, is not known here; how a message travels neither.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from twisted.logger import Logger
+
+from pushy_protocol import messages
+from pushyd.clock import Clock, Periodic
+from pushyd.domain.node import (
+    Check,
+    Heard,
+    HeartbeatRule,
+    Kind,
+    Node,
+    NodeEffect,
+    NodeRef,
+    NodeStep,
+    Presence,
+    RehabTimer,
+    RehabWanted,
+    step,
+)
+from pushyd.sessions import Sessions
+
+_OFFLINE = Presence.OFFLINE
+
+
+class Channel(Protocol):
+    """The way to the nodes."""
+
+    def encode(self, kind: type[messages.ServerCommand], fields: Mapping[str, Any]) -> bytes:
+        """The body of a message, for any number of nodes."""
+
+    def send(self, route: bytes, session_key: bytes, body: bytes) -> bool:
+        """Send a body to the node behind a socket's identity; False where it could not be queued."""
+
+
+class Jobs(Protocol):
+    """Who hears what nodes say about jobs."""
+
+    def concerns(self, node: NodeRef, job_id: str) -> bool:
+        """Whether the job is live and the node is one of its nodes."""
+
+    def on_message(self, node: NodeRef, message: messages.NodeMessage) -> None:
+        """A message of a node about a job that concerns it."""
+
+    def on_down(self, node: NodeRef) -> None:
+        """The node is down: it may be gone, or have started anew."""
+
+
+class NodeService:
+    """All nodes that were heard of since the server started."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        sessions: Sessions,
+        rule: HeartbeatRule,
+        rehab_seconds: float,
+        check_seconds: float,
+    ) -> None:
+        self._clock = clock
+        self._sessions = sessions
+        self._rule = rule
+        self._check_seconds = check_seconds
+        self._nodes: dict[NodeRef, Node] = {}
+        # The nodes in rehab, and when they were last told to abort.
+        self._told: dict[NodeRef, float] = {}
+        self._rehab_seconds = rehab_seconds
+        self._last_check = 0.0
+        self._loops = [
+            Periodic(self._repeat_aborts, rehab_seconds / 4, clock),
+            Periodic(self._check, check_seconds, clock),
+        ]
+        self._channel: Channel
+        self._jobs: Jobs
+
+    def connect(self, channel: Channel, jobs: Jobs) -> None:
+        """Say where messages go; before :meth:`start`."""
+        self._channel, self._jobs = channel, jobs
+
+    def start(self) -> None:
+        """Begin to look for nodes that are down, and to repeat aborts."""
+        self._last_check = self._clock.seconds()
+        for loop in self._loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """Stop looking."""
+        for loop in self._loops:
+            loop.stop()
+
+    def presence(self, node: NodeRef) -> Presence:
+        """Where the node stands; one that was never heard of is offline."""
+        known = self._nodes.get(node)
+        return known.presence if known else _OFFLINE
+
+    def presences(self, organization: str) -> dict[str, Presence]:
+        """Every known node of an organization, by sorted name."""
+        names = self._sessions.nodes(organization)
+        return {name: self.presence(NodeRef(organization, name)) for name in sorted(names)}
+
+    def online_count(self) -> int:
+        """How many nodes send heartbeats, over all organizations."""
+        return sum(1 for node in self._nodes.values() if node.presence is not _OFFLINE)
+
+    def send(
+        self, organization: str, nodes: Iterable[str], kind: type[messages.ServerCommand], fields: Mapping[str, Any]
+    ) -> None:
+        """Send one message to each of the nodes; encoded once, signed for each. Nodes that are offline get none."""
+        body = self._channel.encode(kind, fields)
+        for name in nodes:
+            self._send_to(NodeRef(organization, name), body)
+
+    def rehab(self, node: NodeRef) -> None:
+        """Send a node through rehab; one that is offline goes through it when it returns."""
+        if known := self._nodes.get(node):
+            self._step(node, known, RehabWanted())
+
+    def on_message(self, node: NodeRef, route: bytes, message: messages.NodeMessage) -> None:
+        """A valid message of a node, from the socket with identity `route`."""
+        known = self._nodes.get(node)
+        if known is None:
+            known = self._nodes[node] = Node(self._rule)
+        job_id = message.job_id
+        concerns = job_id is not None and self._jobs.concerns(node, job_id)
+        if isinstance(message, messages.NodeHeartbeat):
+            kind, unknown = Kind.HEARTBEAT, job_id is not None and not concerns
+        else:
+            kind = Kind.ABORTED if isinstance(message, messages.Aborted) else Kind.OTHER
+            unknown = not concerns
+        self._step(node, known, Heard(self._clock.seconds(), kind, message.incarnation_id, route, unknown))
+        if concerns and kind is not Kind.HEARTBEAT:
+            self._jobs.on_message(node, message)
+
+    def _step(self, ref: NodeRef, node: Node, event: NodeStep) -> None:
+        before = node.presence
+        for effect in step(node, event):
+            match effect:
+                case NodeEffect.SEND_ABORT:
+                    self._told[ref] = self._clock.seconds()
+                    self._send_to(ref, self._channel.encode(messages.Abort, {}))
+                case NodeEffect.SEND_ACK:
+                    self._send_to(ref, self._channel.encode(messages.Ack, {}))
+                case NodeEffect.WENT_DOWN:
+                    self.log.info("Node {node} is down", node="/".join(ref))
+                    self._jobs.on_down(ref)
+        if node.presence is not before:
+            if node.presence is not Presence.REHAB:
+                self._told.pop(ref, None)
+            if before is _OFFLINE:
+                self.log.info("Node {node} is online", node="/".join(ref))
+
+    def _send_to(self, ref: NodeRef, body: bytes) -> None:
+        node, session = self._nodes.get(ref), self._sessions.of(ref)
+        if node and session and node.presence is not _OFFLINE:
+            self._channel.send(node.route, session.session_key, body)
+
+    def _repeat_aborts(self) -> None:
+        due = self._clock.seconds() - self._rehab_seconds
+        for ref in [ref for ref, told in self._told.items() if told <= due]:
+            self._step(ref, self._nodes[ref], RehabTimer())
+
+    def _check(self) -> None:
+        now = self._clock.seconds()
+        late = now - self._last_check - self._check_seconds
+        self._last_check = now
+        if late > self._rule.interval:
+            # It was this process that stood still: the nodes' heartbeats are still waiting to be read.
+            self.log.warn("Looking for nodes that are down {late:.1f} s too late; not judging them now", late=late)
+            return
+        for ref, node in list(self._nodes.items()):
+            if node.presence is not _OFFLINE:
+                self._step(ref, node, Check(now))

@@ -1,0 +1,93 @@
+"""The nodes that may speak on the command channel: which CURVE key is whose, and the session key it signs with.
+
+A session begins when a node fetches its configuration and is kept in the store, so that nodes reconnect to a server
+that was restarted without asking for anything. A session key is not stored: it is derived from the server's secret
+and a salt of the node's.
+"""
+
+import hmac
+import secrets
+
+from attrs import field, frozen
+
+from pushy_protocol.messages import PROTOCOL_VERSION_3
+from pushyd.domain.node import NodeRef
+from pushyd.store.interface import Registration, RegistrationStore
+
+EXTENSIONS = ("reasons",)
+"""What of protocol 3.0 is offered to an agent that asks for it."""
+
+_SALT_BYTES = 16
+
+
+@frozen(kw_only=True)
+class Session:
+    """What is agreed with one node."""
+
+    node: NodeRef
+    session_key: bytes = field(repr=False)
+    extensions: frozenset[str]
+    registration: Registration
+
+
+class Sessions:
+    """Every session, by node and by CURVE key."""
+
+    def __init__(self, *, secret: bytes, store: RegistrationStore) -> None:
+        self._secret = secret
+        self._store = store
+        self._by_node: dict[NodeRef, Session] = {}
+        self._by_peer: dict[str, Session] = {}
+
+    async def load(self) -> None:
+        """Take up the sessions of earlier runs."""
+        for registration in await self._store.registrations():
+            self._add(registration)
+
+    async def admit(self, node: NodeRef, *, curve_key: str, version: str) -> Session:
+        """Let a CURVE key (Z85) in, for this node alone and instead of the one that it had; kept when this returns.
+
+        The caller has been authenticated, and may act for the node.
+        """
+        before = self._by_node.get(node)
+        registration = Registration(
+            organization=node.organization,
+            node=node.name,
+            curve_key=curve_key,
+            session_salt=before.registration.session_salt if before else secrets.token_bytes(_SALT_BYTES),
+            protocol_version=version,
+        )
+        if before is None or before.registration != registration:
+            await self._store.save_registration(registration)
+        return self._add(registration)
+
+    def by_peer(self, curve_key: str) -> Session | None:
+        """The session of what connected with this key."""
+        return self._by_peer.get(curve_key)
+
+    def of(self, node: NodeRef) -> Session | None:
+        """The session of a node."""
+        return self._by_node.get(node)
+
+    def nodes(self, organization: str) -> list[str]:
+        """The nodes of an organization that ever asked for their configuration."""
+        return [node.name for node in self._by_node if node.organization == organization]
+
+    def _add(self, registration: Registration) -> Session:
+        node = NodeRef(registration.organization, registration.node)
+        offered = EXTENSIONS if registration.protocol_version == PROTOCOL_VERSION_3 else ()
+        session = Session(
+            node=node,
+            session_key=self._session_key(node, registration.session_salt),
+            extensions=frozenset(offered),
+            registration=registration,
+        )
+        before = self._by_node.get(node)
+        if before and self._by_peer.get(before.registration.curve_key) is before:
+            del self._by_peer[before.registration.curve_key]
+        self._by_node[node] = self._by_peer[registration.curve_key] = session
+        return session
+
+    def _session_key(self, node: NodeRef, salt: bytes) -> bytes:
+        text = b"\0".join((salt, node.organization.encode(), node.name.encode()))
+        return hmac.digest(self._secret, text, "sha256")

@@ -1,0 +1,73 @@
+"""``twistd pushyd``: its options and the service that they make."""
+
+import atexit
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.python import usage
+
+from pushyd.config import HELP, ConfigError, Settings, load
+
+
+class Options(usage.Options):
+    """An option for every setting, which overrides the one in the file."""
+
+    synopsis = "[options]"
+    longdesc = "The push server: runs jobs on the nodes of a fleet, now, and knows what became of each."
+
+    optParameters = [  # noqa: RUF012 - Twisted's name and form
+        ["config", "c", None, "TOML file of settings"],
+        *([name.replace("_", "-"), None, None, text] for name, text in HELP.items()),
+    ]
+
+    def settings(self) -> Settings:
+        """The settings of file and command line.
+
+        :raise ConfigError: one of them cannot be taken
+        """
+        given = {name: self[name.replace("_", "-")] for name in HELP}
+        overrides = {name: value for name, value in given.items() if value is not None}
+        return load(Path(self["config"]) if self["config"] else None, overrides)
+
+
+def makeService(options: Options) -> Service:
+    """The server, ready to be started. Makes the state directory, or ends with a line that says why it cannot."""
+    from twisted.internet import reactor
+
+    from pushyd.app import PushServer
+    from pushyd.state_dir import StateDirError, open_state_dir
+
+    try:
+        settings = options.settings()
+        state = open_state_dir(Path(settings.state_dir), settings.server_name)
+    except (ConfigError, StateDirError) as error:
+        raise SystemExit(f"pushyd: {error}") from None
+    concrete: Any = reactor
+
+    def failed() -> None:
+        # twistd ends with 0 whatever happened; who supervises it has to know better.
+        atexit.register(_exit_with_failure)
+        if concrete.running:
+            concrete.stop()
+        else:
+            concrete.callWhenRunning(concrete.stop)
+
+    return PushServer(reactor=concrete, settings=settings, state=state, now=time.time, failed=failed)
+
+
+def _exit_with_failure() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def main() -> None:
+    """``pushyd …`` is ``twistd --nodaemon --pidfile= pushyd …``."""
+    from twisted.scripts.twistd import run
+
+    sys.argv[1:1] = ["--nodaemon", "--pidfile=", "pushyd"]
+    run()

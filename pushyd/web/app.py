@@ -1,0 +1,122 @@
+"""The frame of the API: routes, and what is done for each of them alike.
+
+Size (while reading), authentication, authorization, then the handler; in this order, so that strangers learn nothing.
+A handler gets a :class:`Call` and returns a `Response`, or raises.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from attrs import field, frozen
+from klein import Klein
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Request, Site
+
+from pushyd.identity.authenticate import authenticate
+from pushyd.identity.authorize import Right, may
+from pushyd.identity.interface import Caller, Identity
+from pushyd.web.errors import JSON, ApiError, Response, answer_to
+from pushyd.web.requests import BoundedRequest, NormalizingResource, accepts, lower_headers, signed_path
+
+IDLE_SECONDS = 120
+"""After which a connection without a request is closed."""
+
+FORBIDDEN = "User or client '{name}' does not have access to that action on this server."
+
+
+@frozen(kw_only=True)
+class Call:
+    """A request that is allowed: who makes it, and what it says."""
+
+    request: Request = field(repr=False)
+    caller: Caller
+    body: bytes = field(repr=False)
+
+    @property
+    def organization(self) -> str:
+        """The organization that it is about."""
+        return self.caller.organization
+
+
+class Handler(Protocol):
+    """Answers a call; the parts of its path that vary come by name."""
+
+    def __call__(self, call: Call, **parts: str) -> Awaitable[Response]: ...
+
+
+class Api:
+    """The routes, and the site that serves them."""
+
+    log = Logger()
+
+    def __init__(self, *, identity: Identity, now: Callable[[], float]) -> None:
+        """:param now: seconds since the epoch"""
+        self.identity = identity
+        self._now = now
+        self._klein = Klein()
+        self._klein.handle_errors(Exception)(self._failed)
+
+    def site(self) -> Site:
+        """What serves the API on any endpoint."""
+        return Site(NormalizingResource(self._klein), requestFactory=BoundedRequest, timeout=IDLE_SECONDS)
+
+    def open_route(self, method: str, path: str, handler: Callable[[], Response]) -> None:
+        """A route for everybody; it learns nothing of the request."""
+
+        def serve(request: Request) -> bytes:
+            return self._write(request, handler())
+
+        self._klein.route(path, methods=[method], endpoint=f"{method} {path}")(serve)
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        handler: Callable[..., Awaitable[Response]],
+        *,
+        right: Right | None,
+        content_type: str = JSON,
+    ) -> None:
+        """A route below ``/organizations/ORG/``, for callers that have `right` (None: the handler decides)."""
+
+        async def serve(request: Request, organization: str, **parts: str) -> bytes:
+            if not accepts(request, content_type):
+                raise ApiError(406, f"Not acceptable; this is {content_type}.")
+            call = await self._admit(request, organization, right)
+            return self._write(request, await handler(call, **parts))
+
+        path = f"/organizations/<organization>/{path}"
+        self._klein.route(path, methods=[method], endpoint=f"{method} {path}")(serve)
+
+    async def require(self, caller: Caller, right: Right) -> None:
+        """:raise ApiError: the caller has not that right"""
+        if not await may(self.identity, caller, right):
+            raise ApiError(403, FORBIDDEN.format(name=caller.name))
+
+    async def _admit(self, request: Request, organization: str, right: Right | None) -> Call:
+        content = request.content
+        body = content.read() if content else b""
+        caller = await authenticate(
+            self.identity,
+            organization=organization,
+            headers=lower_headers(request),
+            method=request.method.decode("latin-1"),
+            path=signed_path(request),
+            body=body,
+            now=self._now,
+        )
+        if right is not None:
+            await self.require(caller, right)
+        return Call(request=request, caller=caller, body=body)
+
+    def _failed(self, request: Request, failure: Failure) -> bytes:
+        return self._write(request, answer_to(failure, self.log))
+
+    def _write(self, request: Request, response: Response) -> bytes:
+        request.setResponseCode(response.status)
+        request.setHeader("Content-Type", response.content_type)
+        request.setHeader("Content-Length", str(len(response.body)))
+        for name, value in response.headers.items():
+            request.setHeader(name, value)
+        return response.body

@@ -1,0 +1,88 @@
+"""``pushy/jobs``: make them, list them, look at one."""
+
+from pushy_protocol import api as shapes
+from pushy_protocol.timestamps import format_rfc1123
+from pushyd.identity.authorize import Right
+from pushyd.jobs import JobService
+from pushyd.store.interface import JobSummary, StoredJob
+from pushyd.web.app import Api, Call
+from pushyd.web.errors import ApiError, Response, json_response
+from pushyd.web.requests import argument, base_url
+
+LIST_LIMIT = 1000
+"""The most jobs that a list has."""
+
+
+def add_routes(api: Api, *, jobs: JobService, host: str) -> None:
+    """:param host: HOST:PORT of this server, for callers that name none"""
+
+    async def list_jobs(call: Call) -> Response:
+        found = await jobs.jobs(call.organization, LIST_LIMIT)
+        return json_response([_summary(job) for job in found])
+
+    async def start_job(call: Call) -> Response:
+        request = shapes.decode_job_request(call.body)
+        job_id = await jobs.create(call.organization, request, call.caller.name)
+        uri = f"{base_url(call.request, host)}/organizations/{call.organization}/pushy/jobs/{job_id}"
+        return json_response(shapes.JobCreated(uri=uri), status=201, headers={"Location": uri})
+
+    async def show_job(call: Call, job_id: str) -> Response:
+        job = await jobs.job(call.organization, job_id)
+        if job is None:
+            raise unknown_job(job_id)
+        include_file = argument(call.request, "include_file") == "true"
+        detail = argument(call.request, "detail") == "true"
+        return json_response(_job(job, include_file=include_file, detail=detail))
+
+    api.route("GET", "pushy/jobs", list_jobs, right=Right.READ)
+    api.route("POST", "pushy/jobs", start_job, right=Right.WRITE)
+    api.route("GET", "pushy/jobs/<job_id>", show_job, right=Right.READ)
+
+
+def unknown_job(job_id: str) -> ApiError:
+    """The answer about a job that the organization does not have."""
+    return ApiError(404, f"There is no job '{job_id}'.")
+
+
+def _summary(job: JobSummary) -> shapes.Job:
+    return shapes.Job(
+        id=job.id,
+        command=job.command,
+        status=job.status.value,
+        run_timeout=_number(job.run_timeout),
+        user=job.user,
+        dir=job.dir,
+        env=None if job.env is None else dict(job.env),
+        capture_output=job.capture,
+        file_specified=job.file_specified,
+        created_at=format_rfc1123(job.created_at),
+        updated_at=format_rfc1123(job.updated_at),
+    )
+
+
+def _job(job: StoredJob, *, include_file: bool, detail: bool) -> shapes.Job:
+    spec = job.spec
+    by_status: dict[str, list[str]] = {}
+    for node, status in job.nodes.items():
+        by_status.setdefault(status.value, []).append(node)
+    return shapes.Job(
+        id=spec.id,
+        command=spec.command,
+        status=job.status.value,
+        run_timeout=_number(spec.run_timeout),
+        nodes={status: sorted(names) for status, names in sorted(by_status.items())},
+        user=spec.user,
+        dir=spec.dir,
+        env=None if spec.env is None else dict(spec.env),
+        capture_output=spec.capture,
+        file_specified=spec.file is not None and not include_file,
+        file=spec.file if include_file else None,
+        reasons=dict(job.reasons) if detail else None,
+        created_at=format_rfc1123(spec.created_at),
+        updated_at=format_rfc1123(job.updated_at),
+    )
+
+
+def _number(seconds: float) -> float:
+    """The number as it was given: 3600, not 3600.0."""
+    return int(seconds) if seconds == int(seconds) else seconds
