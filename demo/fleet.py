@@ -1,6 +1,7 @@
 """A pushyd, its agents and the CLI, as an operator would run them, on loopback with free ports."""
 
 import contextlib
+import json
 import os
 import random
 import socket
@@ -102,9 +103,20 @@ class Fleet:
         """``pushy …`` of this installation."""
         return [sys.executable, str(Path(sys.executable).with_name("pushy")), *arguments]
 
+    def available(self, nodes: Sequence[str]) -> bool:
+        """Whether the server has all of `nodes` available."""
+        result = self.cli("-F", "json", "node", "status", *nodes)
+        if result.returncode != 0:
+            return False
+        return all(state["availability"] == "available" for state in json.loads(result.stdout))
+
+    def processes(self) -> list[Twistd]:
+        """Every process that was started and not been replaced, agents first."""
+        return [*self.agents.values(), *([self.server] if self.server else [])]
+
     def close(self) -> None:
         """End every process that was started."""
-        for process in [*self.agents.values(), *([self.server] if self.server else [])]:
+        for process in self.processes():
             if process.process.poll() is None:
                 process.stop()
 

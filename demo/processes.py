@@ -2,61 +2,78 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Condition, Thread
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_LOOK_SECONDS = 0.02
 
 
 class DidNotHappen(AssertionError):
-    """What was waited for did not happen in time; the text has what the process said last."""
+    """What was waited for did not happen in time."""
+
+
+def wait_until(found: Callable[[], T | None], what: str, *, seconds: float = 20.0) -> T:
+    """Look, again and again, until `found` gives something; for what other processes do and nobody tells of.
+
+    :raise DidNotHappen: it does not in time
+    """
+    end = time.monotonic() + seconds
+    while (value := found()) is None:
+        if time.monotonic() > end:
+            raise DidNotHappen(f"not within {seconds} s: {what}")
+        time.sleep(_LOOK_SECONDS)
+    return value
 
 
 class Twistd:
-    """``twistd -n PLUGIN …`` as a process of its own. What it says goes to `log`, and can be waited for."""
+    """``twistd -n PLUGIN …`` as a process of its own, which outlives this one. What it says is added to `log`."""
 
     def __init__(self, plugin: str, arguments: Sequence[str], *, log: Path) -> None:
         self.plugin = plugin
         self.log = log
-        self._lines: list[str] = []
-        self._ended = False
-        self._changed = Condition()
-        self.process = subprocess.Popen(
-            [sys.executable, Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", plugin, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        self._reader = Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._from = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", plugin, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
 
     def said(self) -> str:
         """Everything that it has said so far."""
-        with self._changed:
-            return "".join(self._lines)
+        with self.log.open("rb") as log:
+            log.seek(self._from)
+            return log.read().decode(errors="replace")
 
-    def wait_for(self, text: str, *, seconds: float = 20.0, after: int = 0) -> int:
-        """Wait until it says `text`; the number of lines up to there, from which a later wait can go on.
+    def wait_for(self, text: str, *, seconds: float = 20.0, times: int = 1) -> None:
+        """Wait until it has said `text`, as many `times`.
 
-        :param after: the lines up to this number do not count
-        :raise DidNotHappen: it does not, in time or before it ends
+        :raise DidNotHappen: it does not, in time or before it ends; has what it said last
         """
 
-        def found() -> int | None:
-            return next((n for n, line in enumerate(self._lines[after:], after + 1) if text in line), None)
+        def found() -> bool | None:
+            ended = self.process.poll() is not None
+            if self.said().count(text) >= times:
+                return True
+            return False if ended else None
 
-        with self._changed:
-            self._changed.wait_for(lambda: found() is not None or self._ended, seconds)
-            if (line := found()) is None:
-                tail = "".join(self._lines[-30:])
-                raise DidNotHappen(f"{self.plugin} did not say {text!r} in {seconds} s; it said:\n{tail}")
-            return line
+        try:
+            happened = wait_until(found, f"{text!r} from {self.plugin}", seconds=seconds)
+        except DidNotHappen as error:
+            raise DidNotHappen(f"{error}; it said:\n{self._tail()}") from None
+        if not happened:
+            raise DidNotHappen(f"{self.plugin} ended with {self.process.returncode}; it said:\n{self._tail()}")
 
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would."""
         self.process.kill()
-        self._wait()
+        self.process.wait()
 
     def stop(self, *, seconds: float = 10.0) -> int:
         """End it with SIGTERM; its exit status.
@@ -65,26 +82,10 @@ class Twistd:
         """
         self.process.terminate()
         try:
-            return self._wait(seconds)
+            return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise DidNotHappen(f"{self.plugin} did not end in {seconds} s after SIGTERM") from None
+            raise DidNotHappen(f"{self.plugin} did not end in {seconds} s after SIGTERM:\n{self._tail()}") from None
 
-    def _wait(self, seconds: float | None = None) -> int:
-        status = self.process.wait(seconds)
-        self._reader.join()
-        return status
-
-    def _read(self) -> None:
-        stream = self.process.stdout
-        assert stream is not None
-        with stream, self.log.open("a", encoding="utf-8") as log:
-            for line in stream:
-                log.write(line)
-                log.flush()
-                with self._changed:
-                    self._lines.append(line)
-                    self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+    def _tail(self) -> str:
+        return "\n".join(self.said().splitlines()[-30:])

@@ -8,11 +8,11 @@ import base64
 import binascii
 import json
 import re
+from collections import Counter
+from itertools import chain
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-
-from pushy_protocol.timestamps import format_rfc1123
 
 MAX_BODY_BYTES = 1_000_000
 """The largest request body, in bytes."""
@@ -22,6 +22,9 @@ MAX_FILE_BYTES = 100_000
 
 DEFAULT_RUN_TIMEOUT = 3600
 
+MAX_NUMBER = 2**31 - 1
+"""The largest number of seconds or nodes that a request may name; every timer and database holds it."""
+
 _Number = int | float
 
 
@@ -30,9 +33,9 @@ class InvalidRequest(ValueError):
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The body of ``POST pushy/jobs``, checked. Node names are unique, in the order given.
+    """The body of ``POST pushy/jobs``; once checked, its node names are unique, in the order given.
 
-    `run_timeout` is in seconds; `quorum` counts nodes and is None for all of them.
+    `run_timeout` is in seconds; `quorum` counts nodes and is None for all of them. Null is as good as not given.
     """
 
     command: Annotated[str, msgspec.Meta(min_length=1)]
@@ -111,10 +114,9 @@ class EncodedSessionKey(msgspec.Struct, frozen=True):
     key: str
 
 
-class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="config"):
     """The answer of ``config/NODE``: all that an agent needs to speak with this server. Times are in seconds."""
 
-    type: Literal["config"] = msgspec.field(default="config")
     host: str
     node: str
     organization: str
@@ -132,7 +134,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class NewClient(msgspec.Struct, frozen=True, kw_only=True):
     """The body of ``POST clients``; without a public key the server makes a pair."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,255}$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,255}\Z")]
     public_key: str | None = None
 
 
@@ -176,20 +178,24 @@ def decode_job_request(body: bytes) -> JobRequest:
     :raise InvalidRequest: it is none; nothing else is raised, whatever the bytes are.
     """
     request = decode(body, JobRequest)
+    if not 0 < request.run_timeout <= MAX_NUMBER:
+        raise InvalidRequest(f"run_timeout: expected a number of seconds greater than 0, at most {MAX_NUMBER}")
+    if request.quorum is not None and not 0 <= request.quorum <= MAX_NUMBER:
+        raise InvalidRequest(f"quorum: expected a number of nodes from 0 to {MAX_NUMBER}")
     if request.env is not None:
-        _refuse_duplicate_env(body)
-        for name in request.env:
-            if not name or "=" in name or "\0" in name:
-                raise InvalidRequest("env: expected names of environment variables, without '='")
-    if not request.run_timeout > 0:
-        raise InvalidRequest("run_timeout: expected a number of seconds greater than 0")
-    if request.quorum is not None and request.quorum < 0:
-        raise InvalidRequest("quorum: expected a number of nodes, 0 or more")
+        _check_env(request.env, body)
     if request.file is not None:
         decode_file(request.file)
-    for name in ("command", "user", "dir"):
-        if "\0" in (getattr(request, name) or ""):
-            raise InvalidRequest(f"{name}: expected a string without NUL characters")
+    # No command line, environment or database holds a NUL.
+    for key, texts in {
+        "command": [request.command],
+        "nodes": request.nodes,
+        "user": [request.user or ""],
+        "dir": [request.dir or ""],
+        "env": chain.from_iterable((request.env or {}).items()),
+    }.items():
+        if any("\0" in text for text in texts):
+            raise InvalidRequest(f"{key}: expected no NUL characters")
     return msgspec.structs.replace(request, nodes=tuple(dict.fromkeys(request.nodes)))
 
 
@@ -198,10 +204,10 @@ def decode_file(text: str) -> bytes:
 
     :raise InvalidRequest: it is neither, or is over :data:`MAX_FILE_BYTES`.
     """
-    kind, _, content = text.partition(":")
-    if kind == "raw":
-        data = content.encode(errors="surrogatepass")
-    elif kind == "base64":
+    kind, colon, content = text.partition(":")
+    if kind + colon == "raw:":
+        data = content.encode()
+    elif kind + colon == "base64:":
         try:
             data = base64.b64decode(re.sub(r"\s", "", content), validate=True)
         except (binascii.Error, ValueError):
@@ -213,25 +219,20 @@ def decode_file(text: str) -> bytes:
     return data
 
 
-def job_times(created_at: float, updated_at: float) -> dict[str, str]:
-    """The two times of a job (seconds since the epoch) as the API shows them."""
-    return {"created_at": format_rfc1123(created_at), "updated_at": format_rfc1123(updated_at)}
+def _check_env(env: dict[str, str], body: bytes) -> None:
+    if any(not name or "=" in name for name in env):
+        raise InvalidRequest("env: expected names of environment variables, without '='")
+    # msgspec keeps the last of two equal keys without a word, so the standard library looks for them: with this hook
+    # an object is the list of its pairs.
+    request: list[tuple[str, Any]] = json.loads(body, object_pairs_hook=list)
+    for key, pairs in request:
+        if key == "env" and pairs:
+            name, times = Counter(name for name, _ in pairs).most_common(1)[0]
+            if times > 1:
+                raise InvalidRequest(f"env: expected every key once, got {name!r} {times} times")
 
 
-def _refuse_duplicate_env(body: bytes) -> None:
-    # msgspec keeps the last of two equal keys without a word, so the standard library looks for them.
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        unique = dict(items)
-        if len(unique) != len(items):
-            seen: set[str] = set()
-            twice = next(key for key, _ in items if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add gives None, which is false
-            raise InvalidRequest(f"env: expected every key once, got {twice!r} twice")
-        return unique
-
-    json.loads(body, object_pairs_hook=pairs)
-
-
-_UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
+_UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`", re.DOTALL)
 _AT = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
 _QUOTED = re.compile(r"`([^`]*)`")
 _WORDS = {

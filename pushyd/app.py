@@ -28,6 +28,7 @@ from pushyd.broker.heartbeat import HeartbeatPublisher
 from pushyd.broker.zap import Authenticator
 from pushyd.config import Settings
 from pushyd.domain.node import HeartbeatRule
+from pushyd.feeds import FeedService
 from pushyd.identity.local import LocalIdentity, introduce
 from pushyd.jobs import JobService
 from pushyd.nodes import NodeService
@@ -35,7 +36,7 @@ from pushyd.sessions import Sessions
 from pushyd.state_dir import StateDir, StateDirError, lock
 from pushyd.store.interface import Store, StoreUnavailable
 from pushyd.store.sql import SqlStore
-from pushyd.web import agent_config, identity, jobs, nodes, output, status
+from pushyd.web import agent_config, feeds, identity, jobs, nodes, output, status
 from pushyd.web.app import Api
 
 ADMIN = "admin"
@@ -97,11 +98,26 @@ class PushServer(Service):
         await self._introduce(store)
         sessions = Sessions(secret=self._state.session_secret, store=store)
         await sessions.load()
-        node_service, job_service = self._services(store, sessions)
+        feed_service = FeedService(
+            clock=self._reactor,
+            now=self._now,
+            wait_complete_seconds=self._settings.wait_complete_time,
+            expiry_seconds=self._settings.org_feed_expiration,
+        )
+        node_service, job_service = self._services(store, sessions, feed_service)
         if interrupted := await job_service.close_interrupted():
             self.log.warn("{count} jobs were cut off when the server stopped: crashed", count=interrupted)
         self._open_channels(node_service, job_service, sessions)
-        await self._open_api(self._api(store, sessions, node_service, job_service))
+        api = self._api(store, sessions, node_service, job_service)
+        feeds.add_routes(
+            api,
+            feeds=feed_service,
+            jobs=job_service,
+            clock=self._reactor,
+            now=self._now,
+            keep_alive_seconds=self._settings.keep_alive_time,
+        )
+        await self._open_api(api)
 
     async def _close(self, store: Store) -> None:
         await Deferred.fromCoroutine(store.close()).addTimeout(_STOP_SECONDS, self._reactor)
@@ -125,7 +141,7 @@ class PushServer(Service):
             self.log.info("Made client {name}; its key: {path}", name=validator, path=paths[validator][0])
         self.log.info("The CA that agents and workstations have to trust: {path}", path=self._state.ca_certificate)
 
-    def _services(self, store: Store, sessions: Sessions) -> tuple[NodeService, JobService]:
+    def _services(self, store: Store, sessions: Sessions, feed_service: FeedService) -> tuple[NodeService, JobService]:
         settings = self._settings
         node_service = NodeService(
             clock=self._reactor,
@@ -139,6 +155,7 @@ class PushServer(Service):
         job_service = JobService(
             store=store,
             nodes=node_service,
+            feeds=feed_service,
             clock=self._reactor,
             now=self._now,
             voting_timeout=settings.voting_timeout,

@@ -68,6 +68,13 @@ class Nodes(Protocol):
         """Send a node through rehab."""
 
 
+class Feeds(Protocol):
+    """Who tells the readers of feeds."""
+
+    def emit(self, spec: JobSpec, event: Emit) -> None:
+        """Something has happened to a job."""
+
+
 @define(kw_only=True, eq=False)
 class _Live:
     """A job, and what goes with it while it lives."""
@@ -88,6 +95,7 @@ class JobService:
         *,
         store: JobStore,
         nodes: Nodes,
+        feeds: Feeds,
         clock: Clock,
         now: Callable[[], float],
         voting_timeout: float,
@@ -97,6 +105,7 @@ class JobService:
         """:param now: seconds since the epoch; the timeouts are in seconds, `max_body_size` in bytes"""
         self._store = store
         self._nodes = nodes
+        self._feeds = feeds
         self._clock = clock
         self._now = now
         self._voting_timeout = voting_timeout
@@ -249,7 +258,7 @@ class JobService:
             case StopTimer():
                 self._stop_timer(live)
             case Emit():
-                pass
+                self._feeds.emit(spec, effect)
 
     def _timer_fired(self, live: _Live, timer: Timer) -> None:
         self._step(live, TimerFired(timer))

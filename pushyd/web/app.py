@@ -89,6 +89,21 @@ class Api:
         path = f"/organizations/<organization>/{path}"
         self._klein.route(path, methods=[method], endpoint=f"{method} {path}")(serve)
 
+    def stream_route(
+        self, path: str, handler: Callable[..., Awaitable[None]], *, right: Right, content_type: str
+    ) -> None:
+        """A route below ``/organizations/ORG/`` that is answered piece by piece, by the handler itself."""
+
+        async def serve(request: Request, organization: str, **parts: str) -> bytes:
+            call = await self._admit(request, organization, right)
+            request.setHeader("Content-Type", content_type)
+            if request.method != b"HEAD":
+                await handler(call, **parts)
+            return b""
+
+        path = f"/organizations/<organization>/{path}"
+        self._klein.route(path, methods=["GET"], endpoint=f"GET {path}")(serve)
+
     async def require(self, caller: Caller, right: Right) -> None:
         """:raise ApiError: the caller has not that right"""
         if not await may(self.identity, caller, right):

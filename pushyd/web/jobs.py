@@ -32,7 +32,7 @@ def add_routes(api: Api, *, jobs: JobService, host: str) -> None:
             raise unknown_job(job_id)
         include_file = argument(call.request, "include_file") == "true"
         detail = argument(call.request, "detail") == "true"
-        return json_response(_job(job, include_file=include_file, detail=detail))
+        return json_response(job_shape(job, include_file=include_file, detail=detail))
 
     api.route("GET", "pushy/jobs", list_jobs, right=Right.READ)
     api.route("POST", "pushy/jobs", start_job, right=Right.WRITE)
@@ -60,7 +60,8 @@ def _summary(job: JobSummary) -> shapes.Job:
     )
 
 
-def _job(job: StoredJob, *, include_file: bool, detail: bool) -> shapes.Job:
+def job_shape(job: StoredJob, *, include_file: bool = False, detail: bool = False) -> shapes.Job:
+    """A job as the API shows it: with `include_file` its file, with `detail` the reasons that nodes gave."""
     spec = job.spec
     by_status: dict[str, list[str]] = {}
     for node, status in job.nodes.items():
