@@ -88,20 +88,17 @@ class Fleet:
             "PUSHY_CA_FILE": str(self.state / "ca.pem"),
         }
 
-    def cli(self, *arguments: str, user: str = "admin") -> "subprocess.CompletedProcess[str]":
-        """Run ``pushy …`` to its end."""
+    def cli(self, *arguments: str, merged: bool = False) -> "subprocess.CompletedProcess[str]":
+        """Run ``pushy …`` to its end; `merged` has both of its streams in `stdout`, in the order of a terminal."""
         return subprocess.run(
-            self.cli_command(*arguments),
-            env={**os.environ, **self.cli_environment(user)},
-            capture_output=True,
+            [sys.executable, str(Path(sys.executable).with_name("pushy")), *arguments],
+            env={**os.environ, **self.cli_environment(), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merged else subprocess.PIPE,
             text=True,
             timeout=120,
             check=False,
         )
-
-    def cli_command(self, *arguments: str) -> Sequence[str]:
-        """``pushy …`` of this installation."""
-        return [sys.executable, str(Path(sys.executable).with_name("pushy")), *arguments]
 
     def available(self, nodes: Sequence[str]) -> bool:
         """Whether the server has all of `nodes` available."""

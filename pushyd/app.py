@@ -250,7 +250,7 @@ class PushServer(Service):
             raise StartError(f"api_endpoint: expected a Twisted endpoint, got {endpoint!r}: {error}") from None
         port = await server.listen(api.site())
         self._started.push_async_callback(_stop_listening, port)
-        self.log.info("pushyd is ready; its API is at {address}", address=port.getHost())
+        self.log.info("pushyd is ready; its API listens on {address.host}:{address.port}", address=port.getHost())
 
 
 async def _stop_listening(port: Any) -> None:

@@ -50,6 +50,7 @@ _NODE_EVENTS: Mapping[type[messages.NodeMessage], NodeEvent] = {
     messages.Failed: NodeEvent.FAILED,
     messages.Aborted: NodeEvent.ABORTED,
 }
+_NO_REASONS: Mapping[str, str | None] = {}
 _EXPLAINED = TERMINAL_NODE_STATUSES - {NodeStatus.SUCCEEDED}
 
 
@@ -208,7 +209,7 @@ class JobService:
         if isinstance(message, messages.Succeeded | messages.Failed):
             self._keep_output(live, node.name, message)
         if event := _NODE_EVENTS.get(type(message)):
-            self._step(live, FromNode(node.name, event), said=_reason(message))
+            self._step(live, FromNode(node.name, event), reasons={node.name: _reason(message)})
 
     def on_down(self, node: NodeRef) -> None:
         """The node is down: it may be gone, or have started anew."""
@@ -218,22 +219,26 @@ class JobService:
 
     # Within
 
-    def _step(self, live: _Live, event: JobEvent, said: str | None = None) -> None:
-        """Tell a job of an event and carry out what it wants; `said` is the reason that a node gave."""
+    def _step(self, live: _Live, event: JobEvent, reasons: Mapping[str, str | None] = _NO_REASONS) -> None:
+        """Tell a job of an event and carry out what it wants; `reasons` are those that nodes gave."""
         effects = step(live.job, event)
-        reasons = {effect.node: effect.status for effect in effects if isinstance(effect, Emit) and effect.status}
+        # Where a node gave none, what the feed says of it is the reason.
+        why = {
+            effect.node: effect.status
+            for effect in effects
+            if isinstance(effect, Emit) and effect.node and effect.status
+        }
+        why |= {node: reason for node, reason in reasons.items() if reason}
         for effect in effects:
-            self._carry_out(live, effect, said, reasons)
+            self._carry_out(live, effect, why)
         if live.job.ended:
             _ = background(self._forget(live), self.log, "An ended job stays in memory")
 
-    def _carry_out(
-        self, live: _Live, effect: JobEffect, said: str | None, reasons: Mapping[str | None, str | None]
-    ) -> None:
+    def _carry_out(self, live: _Live, effect: JobEffect, reasons: Mapping[str, str | None]) -> None:
         spec = live.job.spec
         match effect:
             case NodeChanged(node, status):
-                reason = (said or reasons.get(node)) if status in _EXPLAINED else None
+                reason = reasons.get(node) if status in _EXPLAINED else None
                 if reason:
                     live.reasons[node] = reason
                 self._store.record(NodeStatusChange(job_id=spec.id, node=node, status=status, reason=reason))

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -56,6 +57,9 @@ def makeService(options: Options) -> Service:
         else:
             concrete.callWhenRunning(concrete.stop)
 
+    # The reactor's own handler has twistd end by the signal; to be asked to stop is no failure. It is in place only
+    # once the reactor runs.
+    concrete.callWhenRunning(signal.signal, signal.SIGTERM, lambda *_: concrete.callFromThread(concrete.stop))
     return PushServer(reactor=concrete, settings=settings, state=state, now=time.time, failed=failed)
 
 
