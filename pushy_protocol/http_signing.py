@@ -6,7 +6,6 @@ raises a :class:`SigningError` that knows the HTTP status and the text that Chef
 it may do, is not decided here.
 """
 
-import binascii
 import hashlib
 import hmac
 import re
@@ -56,30 +55,38 @@ class SignedRequest:
     signature: str
 
     def check_content(self, body: bytes) -> None:
-        """Check that the content hash is the body's and that the timestamp is one.
+        """Check that the content hash is the body's, the timestamp is one, and the name is printable.
 
-        :raise SigningError: they are not; both are named where both are wrong.
+        :raise SigningError: they are not; all that are wrong are named.
         """
         wrong = []
+        # A name goes into answers, logs and queries: no control characters, no halves of surrogates.
+        if not self.user.isprintable():
+            wrong.append("X-Ops-UserId")
         try:
             parse_iso8601(self.timestamp)
         except ValueError:
-            wrong.append("'X-Ops-Timestamp'")
-        if not hmac.compare_digest(self.content_hash.encode(), _hash(self.version, body).encode()):
-            wrong.append("'X-Ops-Content-Hash'")
+            wrong.append("X-Ops-Timestamp")
+        # No secret: whoever sent the one sent the other, so the comparison may take its time or not.
+        if self.content_hash != _hash(self.version, body):
+            wrong.append("X-Ops-Content-Hash")
         if wrong:
-            raise SigningError(f"bad header(s) {', '.join(wrong)}")
+            raise _bad_headers(*wrong)
 
     def check_clock(self, now: float) -> None:
         """Check that the signer's clock is within :data:`ALLOWED_SKEW` of `now` (seconds since the epoch).
 
         :raise SigningError: it is not.
         """
-        if abs(now - parse_iso8601(self.timestamp)) > ALLOWED_SKEW:
+        try:
+            signed_at = parse_iso8601(self.timestamp)
+        except ValueError:
+            raise _bad_headers("X-Ops-Timestamp") from None
+        if abs(now - signed_at) > ALLOWED_SKEW:
             raise SigningError(f"Failed to authenticate as {self.user}. Synchronize the clock on your host.")
 
-    def check_signature(self, *, method: str, path: str, public_keys: Iterable[RSAPublicKey]) -> None:
-        """Check that one of a principal's keys made the signature; the content hash must have been checked.
+    def check_signature(self, *, method: str, path: str, public_keys: Iterable[RSAPublicKey]) -> RSAPublicKey:
+        """The first of a principal's keys that made the signature; the content hash must have been checked.
 
         :raise SigningError: none of them did.
         """
@@ -94,10 +101,14 @@ class SignedRequest:
         )
         try:
             signature = b64decode(self.signature, validate=True)
-        except (binascii.Error, ValueError):
+        except ValueError:
             signature = b""
-        if not any(_is_signed(self.version, signature, text, key) for key in public_keys):
-            raise SigningError(f"Invalid signature for user or client '{self.user}'")
+        # Base64 has spare bits at its end; a signature has one spelling.
+        if b64encode(signature).decode() == self.signature:
+            for key in public_keys:
+                if _is_signed(self.version, signature, text, key):
+                    return key
+        raise SigningError(f"Invalid signature for user or client '{self.user}'")
 
 
 def sign(
@@ -115,7 +126,7 @@ def sign(
 
     :param path: the request's path, with or without its query string, which is not signed
     :param now: seconds since the epoch
-    :raise ValueError: no such version
+    :raise ValueError: no such version, or a name too long for 1.0 (with 2,048 bits, some 90 characters)
     """
     if version not in _ALGORITHMS:
         raise ValueError(f"version {version!r}: expected one of {', '.join(_ALGORITHMS)}")
@@ -152,9 +163,9 @@ def parse(headers: Mapping[str, str]) -> SignedRequest:
     :param headers: by lower-case name
     :raise MalformedSigning: required ones are missing or empty, or the version is unknown
     """
-    missing = [f"'{name}'" for name in _REQUIRED if not headers.get(name.lower())]
+    missing = [name for name in _REQUIRED if not headers.get(name.lower())]
     if missing:
-        raise MalformedSigning(f"missing required authentication header(s) {', '.join(missing)}")
+        raise MalformedSigning(f"missing required authentication header(s) {_quoted(missing)}")
     description = dict(part.strip().partition("=")[::2] for part in headers["x-ops-sign"].split(";") if part.strip())
     version = description.get("version", "")
     # The algorithm may be left out; where it is said it must be the version's.
@@ -182,6 +193,19 @@ def canonical_path(path: str) -> str:
     return collapsed.rstrip("/") or "/"
 
 
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _bad_headers(*names: str) -> SigningError:
+    return SigningError(f"bad header(s) {_quoted(names)}")
+
+
+def _utf8(text: str) -> bytes:
+    # What is no Unicode must fail as a signature does, not as a codec does.
+    return text.encode(errors="surrogatepass")
+
+
 def _hash(version: str, data: bytes) -> str:
     algorithm = hashlib.sha256 if version == "1.3" else hashlib.sha1
     return b64encode(algorithm(data).digest()).decode()
@@ -204,12 +228,12 @@ def _string_to_sign(
     else:
         lines = [
             f"Method:{method.upper()}",
-            f"Hashed Path:{_hash(version, path.encode())}",
+            f"Hashed Path:{_hash(version, _utf8(path))}",
             f"X-Ops-Content-Hash:{content_hash}",
             f"X-Ops-Timestamp:{timestamp}",
-            f"X-Ops-UserId:{_hash(version, user.encode()) if version == '1.1' else user}",
+            f"X-Ops-UserId:{_hash(version, _utf8(user)) if version == '1.1' else user}",
         ]
-    return "\n".join(lines).encode()
+    return _utf8("\n".join(lines))
 
 
 def _is_signed(version: str, signature: bytes, text: bytes, key: RSAPublicKey) -> bool:

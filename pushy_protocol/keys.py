@@ -11,10 +11,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 from zmq.utils import z85
 
 Z85_KEY_LENGTH = 40
+
+RSA_BITS = range(1024, 16384 + 1)
+"""The sizes of RSA keys that are taken: what is shorter can be broken, what is longer OpenSSL does not use."""
 
 
 class KeyFormatError(ValueError):
@@ -55,19 +58,19 @@ def parse_private_key(pem: bytes) -> RSAPrivateKey:
 def parse_public_key(pem: bytes) -> RSAPublicKey:
     """The RSA key in a PEM of a public key (either form) or of a certificate, as Chef stores them.
 
-    :raise KeyFormatError: it is none, or has fewer than 1,024 bits.
+    :raise KeyFormatError: it is none, or its size is not in :data:`RSA_BITS`.
     """
     try:
         if b"BEGIN CERTIFICATE" in pem:
             key = load_pem_x509_certificate(pem).public_key()
         else:
             key = serialization.load_pem_public_key(pem)  # type: ignore[assignment]  # a wider union, narrowed below
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidVersion) as error:
         raise KeyFormatError(f"expected an RSA public key in PEM: {error}") from None
     if not isinstance(key, RSAPublicKey):
         raise KeyFormatError("expected an RSA public key, got another kind of key")
-    if key.key_size < 1024:
-        raise KeyFormatError(f"expected an RSA key of at least 1024 bits, got {key.key_size}")
+    if key.key_size not in RSA_BITS:
+        raise KeyFormatError(f"expected an RSA key of {RSA_BITS[0]} to {RSA_BITS[-1]} bits, got {key.key_size}")
     return key
 
 

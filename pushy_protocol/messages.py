@@ -2,7 +2,8 @@
 
 :func:`decode_from_node` and :func:`decode_from_server` take any bytes and give a message or raise
 :class:`MessageError`, nothing else. Unknown keys are ignored (a later version may add some); unknown types, missing
-keys and wrong shapes are refused. Neither signatures (:mod:`envelope`) nor clocks are looked at here.
+keys and wrong shapes are refused (but the heartbeat channel has one type only, which may be left out). Neither
+signatures (:mod:`envelope`) nor clocks are looked at here.
 
 Server to node: `commit`, `run`, `abort`, `ack` on the command channel, `heartbeat` on the heartbeat channel.
 Node to server: `heartbeat`, `ack_commit`, `nack_commit`, `ack_run`, `nack_run`, `succeeded`, `failed`, `aborted` and,
@@ -25,6 +26,8 @@ JOB_ID_BYTES = 64
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 JobId = Annotated[str, msgspec.Meta(max_length=JOB_ID_BYTES)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+ExitStatus = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+Signal = Annotated[int, msgspec.Meta(ge=1, le=127)]
 Channel = Literal["stdout", "stderr"]
 
 
@@ -137,8 +140,8 @@ class Failed(_FromNode, frozen=True, kw_only=True, tag_field="type", tag="failed
     stdout: str | None = None
     stderr: str | None = None
     reason: str | None = None
-    exit_status: int | None = None
-    signal: int | None = None
+    exit_status: ExitStatus | None = None
+    signal: Signal | None = None
 
 
 class Aborted(_FromNode, frozen=True, kw_only=True, tag_field="type", tag="aborted"):
@@ -148,6 +151,7 @@ class Aborted(_FromNode, frozen=True, kw_only=True, tag_field="type", tag="abort
 class Output(_FromNode, frozen=True, kw_only=True, tag_field="type", tag="output"):
     """A piece of a running command's output (3.0); `data` is at most 32 KB, base64 on the wire."""
 
+    job_id: JobId
     channel: Channel
     offset: Counter
     data: Annotated[bytes, msgspec.Meta(max_length=32 * 1024)]

@@ -5,8 +5,11 @@ What txZMQ 1.0.0 does, and what :class:`Connection` does instead:
 - a send that raises eats the readiness edge and the connection stalls → a read is scheduled in `finally`;
 - `doRead` drains without limit and starves the reactor → at most :data:`READ_BATCH` messages a turn;
 - an error other than EAGAIN in `doRead` removes the reader for good → it is reported, and reading goes on;
-- a handler that raises, or a frame count that it does not expect, does the same → logged, the message is dropped;
+- its handlers raise at a frame count that they do not expect → frames are passed on as they are, however many (of very
+  many, the first :data:`MAX_FRAMES`: one message must not starve the reactor either);
 - a second shutdown, or a send after it, raises → no-ops (a send says so by its result);
+- a message that comes in right after the endpoint was added is not noticed, until another one is → a read is
+  scheduled there too;
 - no high-water mark → :data:`HIGH_WATER_MARK` messages a peer;
 - `callLater` on the global reactor → on the one that was given.
 
@@ -26,11 +29,17 @@ from pushy_protocol.keys import CurveKeyPair
 READ_BATCH = 256
 """Messages read in one turn of the reactor; measured to cost nothing against reading all of them."""
 
+MAX_FRAMES = 16
+"""Frames of a message that are passed on; no message of ours has so many (ZAP's have up to 10)."""
+
 HIGH_WATER_MARK = 20_000
 """Messages queued for one peer before sends to it fail; small control messages, so some 10 MB."""
 
 PEER_PROPERTY = "User-Id"
 """The property of a message in which ZAP's answer tells who sent it."""
+
+RETRY_DELAY = 1.0
+"""Seconds until a socket that could not be read is tried again, unless it has news before."""
 
 _ERRORS_THAT_END = {zmq.ENOTSOCK, zmq.ETERM}
 
@@ -49,7 +58,7 @@ class Reactor(Protocol):
 class Context(ZmqFactory):  # type: ignore[misc]  # txZMQ has no types
     """A ZeroMQ context on a given reactor; connections that are open when it is shut down are closed with it."""
 
-    lingerPeriod = 500  # noqa: N815 - txZMQ's name; milliseconds for what is queued when a socket closes
+    lingerPeriod = 500  # milliseconds, for what is queued when a socket closes
 
     def __init__(self, reactor: Reactor) -> None:
         self.reactor = reactor
@@ -67,7 +76,7 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
     CURVE must be set before a socket is bound or connected, so the endpoints come after the construction.
     """
 
-    highWaterMark = HIGH_WATER_MARK  # noqa: N815 - txZMQ's name
+    highWaterMark = HIGH_WATER_MARK
 
     read_scheduled: Any  # an IDelayedCall or None, as txZMQ has it
 
@@ -78,11 +87,14 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
         self.socketType = socket_type
         self._on_message = on_message
         self._reactor: Reactor = context.reactor
+        self._is_skipping = False  # the rest of a message that had too many frames
         super().__init__(context)
 
     def serve_curve(self, keys: CurveKeyPair, zap_domain: str) -> None:
         """Be the CURVE server of what connects; ZAP decides who may."""
         self.socket.set(zmq.ZAP_DOMAIN, zap_domain.encode())
+        # Without this, ZeroMQ lets everybody in while nobody answers for ZAP.
+        self.socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
         self.socket.set(zmq.CURVE_SERVER, 1)
         self.socket.set(zmq.CURVE_SECRETKEY, keys.secret.encode())
 
@@ -97,7 +109,7 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
 
         :raise zmq.ZMQError: it cannot be bound.
         """
-        self.addEndpoints([ZmqEndpoint(ZmqEndpointType.bind, address)])
+        self._add(ZmqEndpointType.bind, address)
         return str(self.socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode())
 
     def connect(self, address: str) -> None:
@@ -105,7 +117,7 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
 
         :raise zmq.ZMQError: the address is none.
         """
-        self.addEndpoints([ZmqEndpoint(ZmqEndpointType.connect, address)])
+        self._add(ZmqEndpointType.connect, address)
 
     @property
     def closed(self) -> bool:
@@ -113,7 +125,10 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
         return self.factory is None
 
     def send(self, message: Sequence[bytes]) -> bool:
-        """Queue a message; never waits. False where it could not be: queue full, peer unknown, or shut down."""
+        """Queue a message; never waits. False where it could not be: queue full, no peer yet, or shut down.
+
+        A ROUTER or PUB drops what it has no room or no peer for, and says nothing: True there promises nothing.
+        """
         if self.closed:
             return False
         try:
@@ -138,20 +153,15 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
             if self.read_scheduled.active():
                 self.read_scheduled.cancel()
             self.read_scheduled = None
-        for _ in range(READ_BATCH):
-            if self.closed:
-                return
-            try:
-                frames, peer = self._receive()
-            except zmq.Again:
-                return
-            except zmq.ZMQError as error:
-                self.log.warn("Reading from a socket failed: {error}", error=error)
-                if error.errno not in _ERRORS_THAT_END:
-                    self._schedule_read()
-                return
-            self.messageReceived(frames, peer)
-        self._schedule_read()
+        try:
+            if not self.closed and self._read_batch():
+                self._schedule_read()
+        except zmq.ZMQError as error:
+            self.log.warn("Reading from a socket failed: {error}", error=error)
+            if error.errno in _ERRORS_THAT_END:
+                self.shutdown()
+            else:
+                self._schedule_read(RETRY_DELAY)
 
     def messageReceived(self, message: list[bytes], peer: str = "") -> None:
         """Pass a message on."""
@@ -163,19 +173,48 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
             # The handlers are ours: what escapes them is a bug, which must cost one message and not the socket.
             self.log.failure("The handler of a message failed; the message is dropped")
 
+    def _add(self, kind: str, address: str) -> None:
+        self.addEndpoints([ZmqEndpoint(kind, address)])
+        # ZeroMQ signals what comes in only after the new pipe was once found empty; binding and connecting also look
+        # at the socket, as sending does.
+        self._schedule_read()
+
+    def _read_batch(self) -> bool:
+        """Read at most :data:`READ_BATCH` messages; whether there may be more."""
+        # Asking for the events is what acknowledges the descriptor, also on a socket that only sends and must not be
+        # read (PUB: its subscriptions come in here). After that, reading until EAGAIN does.
+        if not self.socket.get(zmq.EVENTS) & zmq.POLLIN:
+            return False
+        for _ in range(READ_BATCH):
+            try:
+                if self._is_skipping:
+                    self.socket.recv(zmq.NOBLOCK)
+                    self._is_skipping = bool(self.socket.get(zmq.RCVMORE))
+                    continue
+                frames, peer = self._receive()
+            except zmq.Again:
+                return False
+            self.messageReceived(frames, peer)
+            if self.closed:
+                return False
+        return True
+
     def _receive(self) -> tuple[list[bytes], str]:
         socket = self.socket
         # Only a Frame knows the peer's name, and only the first one is worth the price of being one.
         first = socket.recv(zmq.NOBLOCK, copy=False)
         frames = [first.bytes]
         while socket.get(zmq.RCVMORE):
+            if len(frames) == MAX_FRAMES:
+                self._is_skipping = True
+                break
             frames.append(socket.recv(zmq.NOBLOCK))
         try:
             peer = first.get(PEER_PROPERTY)
-        except zmq.ZMQError:  # no ZAP on this socket
+        except (zmq.ZMQError, UnicodeDecodeError):  # no ZAP on this socket, or a name that is no text
             peer = ""
         return frames, peer
 
-    def _schedule_read(self) -> None:
+    def _schedule_read(self, delay: float = 0) -> None:
         if self.read_scheduled is None and not self.closed:
-            self.read_scheduled = self._reactor.callLater(0, self.doRead)
+            self.read_scheduled = self._reactor.callLater(delay, self.doRead)

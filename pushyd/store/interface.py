@@ -2,7 +2,8 @@
 
 Every method that is `async` gives its answer after the transaction that it needed was committed (and flushed to the
 disk). Nothing blocks the reactor. What a driver or the disk refuses comes out as :class:`StoreUnavailable`, with the
-driver's words; a name that is taken as :class:`AlreadyExists`.
+driver's words; a name that is taken as :class:`AlreadyExists`; an organization or group to put something into that is
+not there as :class:`NotFound`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,10 @@ class StoreUnavailable(Exception):
 
 class AlreadyExists(Exception):
     """A record of that name is there; nothing was changed."""
+
+
+class NotFound(Exception):
+    """What the new record would belong to is not there; nothing was changed."""
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,242 @@
+"""The agent's settings: TOML and options in, one frozen value out, or one line that says what is wrong.
+
+Decoding is strict: an unknown key, a wrong type, a value out of range stops the start. What an option of the command
+line says goes before what the file says. The keys and certificates that the settings name are looked at here too, so
+that what is wrong with them is told at once and not at the first connection.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from attrs import frozen
+from OpenSSL import crypto
+from twisted.internet.ssl import Certificate
+
+from pushy_agent import whitelist
+from pushy_agent.whitelist import Whitelist, WhitelistError
+from pushy_protocol.keys import KeyFormatError, parse_private_key
+
+LogLevel = Literal["debug", "info", "warn", "error", "critical"]
+
+_NODE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
+_ORGANIZATION = re.compile(r"/organizations/([a-z0-9][a-z0-9_-]{0,254})")
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class ConfigError(Exception):
+    """Settings that are none; the text says where, which key, and what was expected."""
+
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys of the file, by the original's names."""
+
+    chef_server_url: _Text | None = None
+    server_url: _Text | None = None
+    node_name: _Text | None = None
+    client_key: _Text = "/etc/pushy/client.pem"
+    validation_key: _Text | None = None
+    validation_client_name: _Text | None = None
+    ssl_verify_mode: Literal["verify_peer", "verify_none"] = "verify_peer"
+    ca_file: _Text | None = None
+    trusted_certs_dir: _Text | None = None
+    file_dir: _Text = "/var/lib/pushy-agent/files"
+    max_body_size: Annotated[int, msgspec.Meta(ge=1024, le=2**30)] | None = None
+    log_level: LogLevel = "info"
+    logfile: _Text | None = None
+    allowed_overwritable_env_vars: list[_Text] = []
+    whitelist: dict[str, Any] = msgspec.field(default_factory=whitelist.DEFAULT.copy)
+
+
+@frozen(kw_only=True)
+class Config:
+    """The settings, checked. Paths are absolute; `max_body_size` is in bytes and None for the server's."""
+
+    server_url: str
+    organization: str
+    node_name: str
+    client_key: Path
+    validation_key: Path | None
+    validation_client_name: str
+    verify_peer: bool
+    trusted_certificates: tuple[Certificate, ...]
+    file_dir: Path
+    max_body_size: int | None
+    log_level: LogLevel
+    logfile: Path | None
+    allowed_env: frozenset[str]
+    whitelist: Whitelist
+
+
+def load(path: Path, options: Mapping[str, object], fqdn: Callable[[], str]) -> Config:
+    """The settings of a file, with `options` (by the same names) before them.
+
+    Relative paths in the file are meant from the file's directory, those in options from the current one.
+
+    :param fqdn: gives the name of a node that is not told its name
+    :raise ConfigError: something is missing or wrong.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected TOML: {error}") from None
+    # An option takes the place of either spelling of its key.
+    if "chef_server_url" in options:
+        table.pop("server_url", None)
+    return _Reading(path, options).config({**table, **options}, fqdn)
+
+
+class _Reading:
+    """One reading of settings: knows where a key came from, for paths and complaints."""
+
+    def __init__(self, path: Path, options: Mapping[str, object]) -> None:
+        self._file = path
+        self._options = options
+
+    def config(self, table: Mapping[str, object], fqdn: Callable[[], str]) -> Config:
+        settings = self._decode(table)
+        server_url, organization = self._server(settings)
+        return Config(
+            server_url=server_url,
+            organization=organization,
+            node_name=self._node_name(settings.node_name or fqdn()),
+            client_key=self._client_key(settings),
+            validation_key=self._path("validation_key", settings.validation_key),
+            validation_client_name=settings.validation_client_name or f"{organization}-validator",
+            verify_peer=settings.ssl_verify_mode == "verify_peer",
+            trusted_certificates=self._certificates(settings),
+            file_dir=self._directory(settings.file_dir),
+            max_body_size=settings.max_body_size,
+            log_level=settings.log_level,
+            logfile=self._path("logfile", settings.logfile),
+            allowed_env=frozenset(settings.allowed_overwritable_env_vars),
+            whitelist=self._whitelist(settings.whitelist),
+        )
+
+    def _decode(self, table: Mapping[str, object]) -> _Settings:
+        try:
+            return msgspec.convert(dict(table), _Settings)
+        except msgspec.ValidationError as error:
+            raise self._wrong(*_explain(error)) from None
+
+    def _wrong(self, key: str, said: str) -> ConfigError:
+        return ConfigError(f"{'option' if key in self._options else self._file}: {key}: {said}")
+
+    def _path(self, key: str, text: str | None) -> Path | None:
+        return None if text is None else self._base(key) / Path(text).expanduser()
+
+    def _directory(self, text: str) -> Path:
+        return self._base("file_dir") / Path(text).expanduser()
+
+    def _base(self, key: str) -> Path:
+        return Path.cwd() if key in self._options else self._file.absolute().parent
+
+    def _server(self, settings: _Settings) -> tuple[str, str]:
+        if settings.chef_server_url and settings.server_url:
+            raise self._wrong("server_url", "expected either this or chef_server_url, got both")
+        key = "server_url" if settings.server_url else "chef_server_url"
+        url = settings.server_url or settings.chef_server_url
+        expected = "expected https://HOST[:PORT]/organizations/ORG"
+        if url is None:
+            raise self._wrong(key, f"{expected}, got nothing")
+        url = url.rstrip("/")
+        try:
+            parts = urlsplit(url)
+            _ = parts.port  # raises where it is no number
+        except ValueError:
+            raise self._wrong(key, f"{expected}, got {url!r}") from None
+        organization = _ORGANIZATION.fullmatch(parts.path)
+        if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.username:
+            organization = None
+        if organization is None:
+            raise self._wrong(key, f"{expected}, got {url!r}")
+        return url, organization[1]
+
+    def _node_name(self, name: str) -> str:
+        if not _NODE_NAME.fullmatch(name):
+            raise self._wrong("node_name", f"expected letters, digits and _.:- only, got {name!r}")
+        return name
+
+    def _client_key(self, settings: _Settings) -> Path:
+        path = self._base("client_key") / Path(settings.client_key).expanduser()
+        validation = self._path("validation_key", settings.validation_key)
+        if path.exists():
+            self._check_key("client_key", path)
+        elif validation is None:
+            raise self._wrong("client_key", f"expected a key at {path}, or a validation_key to register a new one with")
+        else:
+            self._check_key("validation_key", validation)
+        return path
+
+    def _check_key(self, key: str, path: Path) -> None:
+        try:
+            parse_private_key(path.read_bytes())
+        except OSError as error:
+            raise self._wrong(key, f"{path}: {error.strerror}") from None
+        except KeyFormatError as error:
+            raise self._wrong(key, f"{path}: {error}") from None
+
+    def _certificates(self, settings: _Settings) -> tuple[Certificate, ...]:
+        certificates: list[Certificate] = []
+        if (file := self._path("ca_file", settings.ca_file)) is not None:
+            certificates += self._read_certificates("ca_file", file)
+        if (directory := self._path("trusted_certs_dir", settings.trusted_certs_dir)) is not None:
+            if not directory.is_dir():
+                raise self._wrong("trusted_certs_dir", f"expected a directory, got {directory}")
+            for file in sorted([*directory.glob("*.crt"), *directory.glob("*.pem")]):
+                certificates += self._read_certificates("trusted_certs_dir", file)
+        return tuple(certificates)
+
+    def _read_certificates(self, key: str, path: Path) -> list[Certificate]:
+        try:
+            text = path.read_text(encoding="ascii", errors="replace")
+            blocks = re.findall(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.DOTALL)
+            certificates = [Certificate.loadPEM(block) for block in blocks]
+        except OSError as error:
+            raise self._wrong(key, f"{path}: {error.strerror}") from None
+        except (crypto.Error, ValueError):
+            certificates = []
+        if not certificates:
+            raise self._wrong(key, f"{path}: expected certificates in PEM")
+        return certificates
+
+    def _whitelist(self, table: Mapping[str, object]) -> Whitelist:
+        try:
+            return Whitelist.parse(table)
+        except WhitelistError as error:
+            raise self._wrong("whitelist", str(error)) from None
+
+
+_UNKNOWN = re.compile(r"unknown field `(.*)`", re.DOTALL)
+_AT = re.compile(r" - at `\$\.(.*)`$", re.DOTALL)
+_WORDS = {
+    "`str | null`": "a string",
+    "`str`": "a string",
+    "`int | null`": "an integer",
+    "`int`": "an integer",
+    "`float`": "a number",
+    "`bool`": "a boolean",
+    "`array`": "an array",
+    "`object`": "a table",
+}
+
+
+def _explain(error: msgspec.ValidationError) -> tuple[str, str]:
+    """The key of an error, and what was expected, in TOML's words."""
+    text = str(error)
+    if unknown := _UNKNOWN.search(text):
+        return unknown[1], "unknown key"
+    at = _AT.search(text)
+    said = text[: at.start()] if at else text
+    if at and said.startswith("Invalid enum value"):
+        choices = ", ".join(get_args(get_type_hints(_Settings)[at[1]]))
+        return at[1], f"expected one of {choices}, got{said.removeprefix('Invalid enum value')}"
+    for kind, word in _WORDS.items():
+        said = said.replace(kind, word)
+    return at[1] if at else "", said[:1].lower() + said[1:]

@@ -1,0 +1,284 @@
+"""A job's command as a child process: started, listened to, ended with its whole process group.
+
+`subprocess.Popen` starts it (own session, no descriptor but three, another user, all of it done in C between fork
+and exec, so that a command that cannot be started is an exception here). The child is not reaped before it is done
+with: a zombie keeps its process id, and with it the group's, from being given to a stranger whom we would then kill.
+
+The job has ended when the child has exited; what others still hold open of its output is read for :data:`GRACE`
+seconds. While it is being ended it lasts until nobody of the group is left.
+"""
+
+import errno
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pushy_agent.clock import DelayedCall, Reactor
+from pushy_agent.job import Exit
+from pushy_agent.order import Order
+from pushy_agent.output import Capture
+
+GRACE = 0.5
+"""Seconds for output that comes after the command's end."""
+
+TERM_TIME = 5.0
+"""Seconds between TERM and KILL, and between KILL and giving up."""
+
+_CHECK_EVERY = 0.1
+_READ_SIZE = 64 * 1024
+# The largest pipe that a user may make: what can be left in it when reading ends.
+_PIPE_SIZE = 1024 * 1024
+_UMASK = 0o022
+
+
+class CannotStart(Exception):
+    """A command that cannot be started; `reason` is for the server, the text for the log."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class Process:
+    """A command that runs; `ended` is called once, with how it ended, and never from within a call from outside."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Reactor, order: Order, env: Mapping[str, str], ended: Callable[[Exit], None]) -> None:
+        """Start it.
+
+        :param env: its whole environment
+        :raise CannotStart: it cannot be.
+        """
+        self._reactor = reactor
+        self._ended = ended
+        self._child = _start(order, env)
+        self._ending = False
+        self._exited = False
+        self._finished = False
+        self._timer: DelayedCall | None = None
+        self._check: DelayedCall | None = None
+        self._watch = self._watch_child()
+        self._outputs = [
+            _Output(reactor, pipe, Capture(order.capture_limit), self._output_closed)
+            for pipe in (self._child.stdout, self._child.stderr)
+            if pipe is not None
+        ]
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its group's and its session's too."""
+        return self._child.pid
+
+    def end(self) -> None:
+        """End the whole group: TERM now, KILL after :data:`TERM_TIME` to what is left. A second call does nothing."""
+        if self._ending or self._finished:
+            return
+        self._ending = True
+        self._set_timer(TERM_TIME, self._kill)
+        self._signal(signal.SIGTERM)
+        if self._exited:
+            self._await_group()
+
+    def _watch_child(self) -> "_Reader":
+        try:
+            descriptor = os.pidfd_open(self._child.pid)
+        except OSError as error:  # no descriptors left
+            os.killpg(self._child.pid, signal.SIGKILL)
+            with self._child:  # closes the pipes, and reaps
+                raise CannotStart("cannot_start", f"watching the command: {error}") from None
+        return _Reader(self._reactor, descriptor, self._child_exited, partial(os.close, descriptor))
+
+    def _child_exited(self) -> None:
+        self._watch.close()
+        self._exited = True
+        if self._ending:
+            self._await_group()
+        else:
+            self._drain()
+
+    def _await_group(self) -> None:
+        self._check = None
+        if next(group_members(self.pid), None) is None:
+            self._drain()
+        else:
+            self._check = self._reactor.callLater(_CHECK_EVERY, self._await_group)
+
+    def _kill(self) -> None:
+        self.log.warn("Process group {pid} is still there after SIGTERM, so it is killed", pid=self.pid)
+        self._set_timer(TERM_TIME, self._give_up)
+        self._signal(signal.SIGKILL)
+
+    def _give_up(self) -> None:
+        left = list(group_members(self.pid))
+        self.log.error("Processes {left} of group {pid} cannot be killed; they are left", left=left, pid=self.pid)
+        self._finish()
+
+    def _drain(self) -> None:
+        self._set_timer(GRACE, self._finish)
+        self._output_closed()
+
+    def _output_closed(self) -> None:
+        # The timer tells that all else is over: before the child's exit an output that is closed means nothing.
+        if self._exited and self._check is None and not any(output.is_open for output in self._outputs):
+            # Not now: whoever called end() must have returned first.
+            self._set_timer(0, self._finish)
+
+    def _finish(self) -> None:
+        self._finished = True
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
+        self._watch.close()
+        for output in self._outputs:
+            output.finish()
+        # After a KILL that had no effect there may be nothing to reap; Popen then reaps it later, by itself.
+        status = self._child.poll()
+        if status is None:
+            status = -signal.SIGKILL
+        outputs = [output.capture.captured() for output in self._outputs]
+        stdout, stderr = outputs or (None, None)
+        self._ended(
+            Exit(
+                status=status if status >= 0 else None,
+                signal=-status if status < 0 else None,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        )
+
+    def _signal(self, number: int) -> None:
+        # The group may be gone but for the zombie that we keep, which takes any signal.
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def _set_timer(self, delay: float, call: Callable[[], None]) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._reactor.callLater(delay, call)
+
+
+def group_members(group: int) -> Iterator[int]:
+    """The process ids of a group, without zombies. The kernel has no call for it, so all processes are looked at."""
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            # The name, in parentheses, may contain anything; behind it: state, parent, group.
+            state, _, its_group = (process / "stat").read_bytes().rpartition(b")")[2].split()[:3]
+        except (OSError, ValueError):  # it ended meanwhile
+            continue
+        if int(its_group) == group and state not in b"ZX":
+            yield int(process.name)
+
+
+def _start(order: Order, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    output = subprocess.PIPE if order.capture else subprocess.DEVNULL
+    identity = order.identity
+    # Only root may set groups, and whoever is not root stays who he is.
+    become = identity is not None and os.geteuid() == 0
+    try:
+        return subprocess.Popen(  # noqa: S603 - the whitelist is the check
+            order.argv,
+            bufsize=0,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=order.cwd,
+            env=env,
+            start_new_session=True,
+            umask=_UMASK,
+            user=identity.uid if become and identity else None,
+            group=identity.gid if become and identity else None,
+            extra_groups=identity.groups if become and identity else None,
+        )
+    except FileNotFoundError as error:
+        if error.filename == order.cwd:
+            raise CannotStart("no_such_dir", f"{order.cwd}: {error.strerror}") from None
+        raise CannotStart("no_such_command", f"{order.argv[0]}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate
+        raise CannotStart("cannot_start", f"{order.argv[0]}: {error}") from None
+
+
+@implementer(IReadDescriptor)
+class _Reader:
+    """A descriptor on the reactor, and what is called when it is readable."""
+
+    def __init__(
+        self, reactor: Reactor, descriptor: int, readable: Callable[[], None], close: Callable[[], None]
+    ) -> None:
+        self._reactor = reactor
+        self._descriptor = descriptor
+        self._readable = readable
+        self._close = close
+        reactor.addReader(self)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def logPrefix(self) -> str:
+        return "process"
+
+    def doRead(self) -> None:
+        self._readable()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor saw a hang-up and nothing to read; reading tells the same as an end of file."""
+        if self._descriptor != -1:
+            self._readable()
+
+    def close(self) -> None:
+        """Leave the reactor and close the descriptor. A second call does nothing."""
+        if self._descriptor != -1:
+            self._reactor.removeReader(self)
+            self._close()
+            self._descriptor = -1
+
+
+class _Output:
+    """One of a command's outputs: read in bounded pieces, so that a flood leaves the reactor time for the rest."""
+
+    def __init__(self, reactor: Reactor, pipe: IO[bytes], capture: Capture, closed: Callable[[], None]) -> None:
+        self.capture = capture
+        self.is_open = True
+        self._closed = closed
+        os.set_blocking(pipe.fileno(), False)
+        self._reader = _Reader(reactor, pipe.fileno(), self._readable, pipe.close)
+
+    def finish(self) -> None:
+        """Take what is there, and close."""
+        size = 0
+        while self.is_open and size < _PIPE_SIZE:
+            read = self._read()
+            if read is None:
+                break
+            size += read
+        self._close()
+
+    def _readable(self) -> None:
+        if self._read() == 0:
+            self._close()
+            self._closed()
+
+    def _read(self) -> int | None:
+        """Read a piece; 0 at the end, None where nothing is there yet."""
+        try:
+            data = os.read(self._reader.fileno(), _READ_SIZE)
+        except OSError as error:
+            return None if error.errno in {errno.EAGAIN, errno.EINTR} else 0
+        self.capture.add(data)
+        return len(data)
+
+    def _close(self) -> None:
+        self.is_open = False
+        self._reader.close()

@@ -1,0 +1,134 @@
+"""`twistd pushy-agent` and the console script `pushy-agent`: options, and the service that they make.
+
+Whatever is wrong with them ends the start with one line and status 1.
+"""
+
+import socket
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService, Service
+from twisted.logger import ILogObserver
+from twisted.python import usage
+from twisted.python.components import Componentized
+
+from pushy_agent.config import Config, ConfigError, load
+from pushy_agent.logs import make_observer
+
+DEFAULT_CONFIG = "/etc/pushy/pushy-agent.toml"
+DEFAULT_LOGFILE = "pushy-agent.log"
+"""Where a daemon logs that was not told where."""
+
+# The settings that options go before, by the names of both.
+_SETTINGS = {
+    "client-key": "client_key",
+    "log_level": "log_level",
+    "logfile": "logfile",
+    "node-name": "node_name",
+    "server": "chef_server_url",
+    "file_dir": "file_dir",
+    "max-body-size": "max_body_size",
+}
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise usage.UsageError(f"max-body-size: expected an integer, got {text!r}") from None
+
+
+class Options(usage.Options):
+    """The command line, by the original's names; `config` holds the settings once it is parsed."""
+
+    synopsis = "[options]"
+    longdesc = "Runs the commands that a push server asks this node for, as far as its whitelist allows them."
+
+    optParameters = [  # noqa: RUF012 - Twisted's way
+        ["config", "c", DEFAULT_CONFIG, "The settings, a TOML file"],
+        ["client-key", "k", None, "This node's private key"],
+        ["log_level", "l", None, "What to log: debug, info, warn, error, critical"],
+        ["logfile", "L", None, "Where to log, instead of the standard output"],
+        ["node-name", "N", None, "This node's name"],
+        ["server", "S", None, "The server, https://HOST[:PORT]/organizations/ORG"],
+        ["file_dir", "d", None, "The directory for the files that jobs bring along"],
+        ["max-body-size", "M", None, "The longest message, in bytes", _integer],
+    ]
+
+    config: Config
+    parent: Any  # twistd's options; None where these are parsed alone
+
+    def parseOptions(self, options: Any = None) -> None:
+        """Parse, and read the settings.
+
+        :raise SystemExit: something is wrong with them; its code is the line that says what.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]  # Twisted's
+        except usage.UsageError as error:
+            raise SystemExit(f"pushy-agent: {error} (see pushy-agent --help)") from None
+
+    def postOptions(self) -> None:
+        """Read the settings."""
+        given = {key: self[name] for name, key in _SETTINGS.items() if self[name] is not None}
+        try:
+            self.config = load(Path(self["config"]), given, socket.getfqdn)
+        except ConfigError as error:
+            raise SystemExit(f"pushy-agent: {error}") from None
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"pushy-agent {version('pushy')}")  # noqa: T201 - what it is for
+        sys.exit(0)
+
+    opt_v = opt_version
+
+    def opt_h(self) -> None:
+        """Print this help and exit."""
+        self.opt_help()  # type: ignore[no-untyped-call]  # Twisted's
+
+    def log_observer(self) -> ILogObserver | None:
+        """What takes the log, or None where twistd was told to use the system's or another."""
+        twistd = self.parent or {"nodaemon": True}
+        if twistd.get("logger") or twistd.get("syslog"):
+            return None
+        path = self.config.logfile
+        if path is None and (name := twistd.get("logfile") or ("-" if twistd["nodaemon"] else DEFAULT_LOGFILE)) != "-":
+            path = Path(name).absolute()
+        return make_observer(self.config.log_level, path)
+
+
+class Agent(MultiService):
+    """The agent as an application of twistd: it brings its own log, whose level twistd knows nothing of."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
+        self._options = options
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join an application, which twistd asks next where to log."""
+        if isinstance(parent, Componentized) and (observer := self._options.log_observer()) is not None:
+            parent.setComponent(ILogObserver, observer)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted's
+
+
+def makeService(options: Options) -> Service:
+    """The agent that the options describe."""
+    from twisted.internet import reactor  # twistd may have chosen one by now
+
+    from pushy_agent.app import AgentService, Surroundings
+
+    agent = Agent(options)
+    service = AgentService(options.config, reactor, Surroundings())
+    service.setServiceParent(agent)  # type: ignore[no-untyped-call]  # Twisted's
+    return agent
+
+
+def main() -> None:
+    """The console script: ``twistd -n pushy-agent`` with the same arguments, and without a pid file."""
+    from twisted.scripts.twistd import run
+
+    sys.argv = ["twistd", "--nodaemon", "--pidfile=", "pushy-agent", *sys.argv[1:]]
+    run()

@@ -1,0 +1,61 @@
+"""What goes wrong for a user: one line that says what, one that says what to do next, and an exit status."""
+
+FAILED = 1
+USAGE = 2
+NO_SERVER = 6
+"""The server cannot be reached, refuses us, or does not speak the protocol; also: we do not know who we are."""
+
+
+class CliError(Exception):
+    """An error to show to the user; never with a traceback.
+
+    :param what: what is wrong, in one line
+    :param hint: what to do next, in one line
+    """
+
+    status = NO_SERVER
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+class ConfigurationError(CliError):
+    """The server, the name or the key is not known, or a setting is wrong."""
+
+
+class Unreachable(CliError):
+    """No answer came from the server; it may come later."""
+
+
+class Untrusted(CliError):
+    """Who answered has no certificate that we believe."""
+
+
+class ServerFault(CliError):
+    """The server answered that it is at fault or busy (5xx, 408, 429); it may recover."""
+
+
+class Garbage(CliError):
+    """What answered does not speak the Push Jobs API."""
+
+
+class Refused(CliError):
+    """The server does not believe who we are (401), or does not allow it (403)."""
+
+
+class Rejected(CliError):
+    """The server found the request wrong (400), or too large (413)."""
+
+    status = USAGE
+
+
+class NotFound(CliError):
+    """The server has nothing there (404): what was asked for, or the organization itself."""
+
+
+class UnknownJob(NotFound):
+    """There is no such job."""
+
+    status = FAILED

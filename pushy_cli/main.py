@@ -1,0 +1,88 @@
+"""The console script ``pushy``: its commands, and how it ends.
+
+Only click is imported for ``--help``; Twisted and what else is heavy comes with the command that needs it.
+"""
+
+import gc
+import sys
+from typing import NoReturn
+
+import click
+
+from pushy_cli.job_commands import job
+from pushy_cli.node_commands import node
+from pushy_cli.options import Group, common_options
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("pushy")
+
+
+def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"pushy {_version()}")
+        ctx.exit()
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+@common_options
+def cli() -> None:
+    """Run commands on many machines at once, by way of a push server.
+
+    The server and the key are taken from the options, else from PUSHY_... variables, else from the profile in
+    ~/.pushy/credentials or ~/.chef/credentials:
+
+    \b
+      [default]
+      chef_server_url = "https://HOST:10003/organizations/ORG"
+      client_name     = "admin"
+      client_key      = "admin.pem"
+    """
+
+
+cli.add_command(job)
+cli.add_command(node)
+
+
+@cli.command("version")
+@common_options
+@click.pass_context
+def show_version(ctx: click.Context) -> None:
+    """Show the version."""
+    if ctx.find_root().ensure_object(dict).get("format") == "json":
+        click.echo(f'{{"version": "{_version()}"}}')
+    else:
+        click.echo(f"pushy {_version()}")
+
+
+def main() -> NoReturn:
+    """Run what the command line says, and exit."""
+    # Importing makes much and leaves no garbage; a session collects again.
+    gc.disable()
+    try:
+        status = cli.main(prog_name="pushy", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted.", err=True)
+        status = _INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone; what the interpreter flushes at its end would fail again.
+        sys.stdout = None
+        status = _BROKEN_PIPE
+    sys.exit(status)

@@ -1,0 +1,123 @@
+"""Options that every command takes, and how a command's help is laid out. Imports nothing but click."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Seconds(click.ParamType[float, str]):
+    """A time in seconds, more than none and less than for ever."""
+
+    name = "seconds"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value!r} is not a number of seconds greater than 0", param, ctx)
+        return seconds
+
+
+class CommonOption(click.Option):
+    """An option that every command takes; its value is kept in the root context's `obj`, by name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, expose_value=False, callback=_keep)
+
+
+class Command(click.Command):
+    """A command whose help tells its own options first, then those that all have."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Server, credentials and format": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record and isinstance(parameter, click.Option):
+                common = isinstance(parameter, CommonOption)
+                sections["Server, credentials and format" if common else "Options"].append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+    group_class = type
+
+
+def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    # A flag that was not given is False, any other option None; the innermost that was given counts.
+    if value is not None and value is not False:
+        ctx.find_root().ensure_object(dict)[parameter.name] = value
+
+
+_COMMON = (
+    click.option(
+        "--server-url",
+        metavar="URL",
+        cls=CommonOption,
+        help="https://HOST[:PORT]/organizations/ORG  [env: PUSHY_SERVER_URL]",
+    ),
+    click.option(
+        "--client-name", metavar="NAME", cls=CommonOption, help="User or client to act for.  [env: PUSHY_CLIENT_NAME]"
+    ),
+    click.option("--client-key", metavar="PATH", cls=CommonOption, help="Its private key.  [env: PUSHY_CLIENT_KEY]"),
+    click.option(
+        "--ca-file",
+        metavar="PATH",
+        cls=CommonOption,
+        help="CA certificates to trust besides the system's.  [env: PUSHY_CA_FILE]",
+    ),
+    click.option(
+        "--profile",
+        metavar="NAME",
+        cls=CommonOption,
+        help="Profile in the credentials file.  [env: PUSHY_PROFILE; default: default]",
+    ),
+    click.option(
+        "--credentials",
+        metavar="PATH",
+        cls=CommonOption,
+        help="Credentials file.  [default: ~/.pushy/credentials, then ~/.chef/credentials]",
+    ),
+    click.option(
+        "--request-timeout",
+        metavar="SECONDS",
+        type=Seconds(),
+        cls=CommonOption,
+        help="For one request to the server.  [default: 30]",
+    ),
+    click.option(
+        "-F",
+        "--format",
+        type=click.Choice(["text", "json"]),
+        cls=CommonOption,
+        help="Format of results.  [default: text]",
+    ),
+    click.option(
+        "-v", "--verbose", is_flag=True, cls=CommonOption, help="Show requests and answers (without secrets) on stderr."
+    ),
+)
+
+
+def common_options(function: F) -> F:
+    """Give a command the options that every command takes."""
+    for option in reversed(_COMMON):
+        function = option(function)
+    return function
+
+
+def run(ctx: click.Context, command: Any) -> NoReturn:
+    """Run a command (a coroutine function of a session) with the common options that were given, and exit."""
+    from pushy_cli import session  # heavy: not for --help
+
+    session.run(ctx.find_root().ensure_object(dict), command)

@@ -1,0 +1,308 @@
+"""Values as text for people: pure functions, which know of a terminal only what a :class:`Style` says.
+
+Whatever others wrote (commands, names, reasons, output) may hold terminal escapes; before it is shown on a terminal
+or put into a line of ours it passes :func:`plain` or :func:`printable`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from attrs import frozen
+
+from pushy_cli.folding import fold, natural_key
+from pushy_protocol.api import Job, NodeState
+from pushy_protocol.states import TERMINAL_NODE_STATUSES, JobStatus, NodeStatus
+from pushy_protocol.timestamps import format_iso8601, parse_rfc1123
+
+# The order in which statuses are told: results, then what never ran, then what goes on.
+_ORDER = [
+    *(NodeStatus.SUCCEEDED, NodeStatus.FAILED, NodeStatus.CRASHED, NodeStatus.TIMED_OUT, NodeStatus.ABORTED),
+    *(NodeStatus.NACKED, NodeStatus.UNAVAILABLE, NodeStatus.WAS_READY),
+    *(NodeStatus.RUNNING, NodeStatus.READY, NodeStatus.NEW),
+]
+_GOOD, _BAD, _WARNING, _BUSY, _BOLD = "32", "31", "33", "36", "1"
+_COLOURS = {
+    **dict.fromkeys(("succeeded", "complete", "available", "online"), _GOOD),
+    **dict.fromkeys(("failed", "crashed", "timed_out", "aborted", "quorum_failed", "offline"), _BAD),
+    **dict.fromkeys(("nacked", "unavailable", "was_ready"), _WARNING),
+    **dict.fromkeys(("new", "voting", "running", "ready"), _BUSY),
+}
+_ENDINGS: dict[str, str] = {
+    JobStatus.COMPLETE: "is complete",
+    JobStatus.QUORUM_FAILED: "missed its quorum",
+    JobStatus.TIMED_OUT: "timed out",
+    JobStatus.ABORTED: "was aborted",
+    JobStatus.CRASHED: "crashed",
+}
+_COLOURED_COLUMNS = {"STATUS", "AVAILABILITY"}
+_BAR_WIDTH = 20
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSAFE_BUT_LINES_AND_COLOURS = re.compile(rf"(\x1b\[[0-9;]*m)|(?![\n\t]){_UNSAFE.pattern}")
+
+
+@frozen(kw_only=True)
+class Style:
+    """What the place that a text goes to can show."""
+
+    colour: bool = False
+    unicode: bool = False
+    width: int | None = None
+    """Columns; None for a place without lines of a certain width, such as a pipe."""
+
+    terminal: bool = False
+    """Whether escapes would be obeyed there."""
+
+
+PIPE = Style()
+
+
+def plain(text: str) -> str:
+    r"""A text of others in one line of ours: what a terminal would obey is spelled out, as ``\x1b``."""
+    return _UNSAFE.sub(_spelled, text)
+
+
+def printable(text: str, style: Style) -> str:
+    """Captured output: as it is, but on a terminal nothing of it is obeyed save lines, tabs and colours."""
+    if not style.terminal:
+        return text
+    text = _UNSAFE_BUT_LINES_AND_COLOURS.sub(
+        lambda match: (match[1] if style.colour else "") if match[1] else _spelled(match), text.replace("\r\n", "\n")
+    )
+    if "\x1b" not in text:
+        return text
+    # Before the last line's end, so that a text that ends its line still does.
+    return f"{text[:-1]}\x1b[0m\n" if text.endswith("\n") else f"{text}\x1b[0m"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``0:07``, ``12:34`` or ``1:02:03``."""
+    minutes, second = divmod(int(max(seconds, 0)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def counts(job: Job) -> dict[str, int]:
+    """How many nodes have each status, in the order in which they are told."""
+    return {status: len(names) for status, names in _by_status(job)}
+
+
+def change_line(job: Job) -> str:
+    """A job's state in a plain line, for where progress cannot be redrawn."""
+    return f"{_words(job.status)}: {', '.join(f'{n} {_words(status)}' for status, n in counts(job).items())}"
+
+
+def progress_line(job: Job, elapsed: float, style: Style) -> str:
+    """A job's state in one line that fits the width: status, time, bar, and as many of the counts as have room."""
+    number = counts(job)
+    total = sum(number.values())
+    if job.status in {JobStatus.NEW, JobStatus.VOTING}:
+        done = total - number.get(NodeStatus.NEW, 0)
+    else:
+        done = sum(n for status, n in number.items() if status in TERMINAL_NODE_STATUSES)
+    pieces = [(f"{_words(job.status):7}", _BOLD), (duration(elapsed), "")]
+    if style.width is None or style.width >= 60:
+        pieces.append((bar(done, total, style), _BUSY))
+    pieces.append((f"{done}/{total}", ""))
+    pieces += [(f"{n} {_words(status)}", _COLOURS.get(status, "")) for status, n in number.items()]
+    return _fitted(pieces, style)
+
+
+def reading_line(done: int, total: int, style: Style) -> str:
+    """How much of the nodes' output has been fetched, as a line that fits the width."""
+    return _fitted([("output ", _BOLD), (bar(done, total, style), _BUSY), (f"{done}/{total}", "")], style)
+
+
+def bar(done: int, total: int, style: Style) -> str:
+    """A bar of 20 columns; it is full only when all is done."""
+    filled = _BAR_WIDTH * done // total if total else 0
+    full, rest = ("━", "┄") if style.unicode else ("#", ".")
+    return full * filled + rest * (_BAR_WIDTH - filled)
+
+
+def summary(job: Job, style: Style, elapsed: float | None = None) -> str:
+    """How a job ended (or stands): a headline, then the nodes by status and reason, their names folded."""
+    number = counts(job)
+    succeeded, total = number.get(NodeStatus.SUCCEEDED, 0), sum(number.values())
+    if job.status == JobStatus.QUORUM_FAILED:
+        told = f"{number.get(NodeStatus.WAS_READY, 0)} of {_nodes(total)} ready"
+    else:
+        told = f"{succeeded} of {_nodes(total)} succeeded"
+    colour = _GOOD if succeeded == total and total else _COLOURS.get(job.status, "")
+    if job.status == JobStatus.COMPLETE and succeeded < total:
+        colour = _WARNING
+    ending = _ENDINGS.get(job.status, f"is {_words(job.status)}")
+    took = "" if elapsed is None else f", in {duration(elapsed)}"
+    headline = f"Job {plain(job.id)} {_paint(ending, colour, style)}: {told}{took}."
+    return "\n".join([headline, *_status_rows(job, style)])
+
+
+def job_details(job: Job, style: Style) -> str:
+    """One job, for ``job status``. Values of environment variables are not shown: they may be secrets."""
+    facts = {
+        "Job": plain(job.id),
+        "Command": plain(job.command),
+        "Status": f"{_paint(_words(job.status), _COLOURS.get(job.status, ''), style)} since {_time(job.updated_at)}",
+        "Created": _time(job.created_at),
+        "Run timeout": f"{job.run_timeout:g} s",
+        "As user": plain(job.user or ""),
+        "In directory": plain(job.dir or ""),
+        "With env": plain(", ".join(job.env or ())),
+        "With file": "yes" if job.file_specified or job.file else "",
+        "Output": "captured" if job.capture_output else "",
+        "Nodes": str(sum(counts(job).values())),
+    }
+    lines = [f"{_paint(f'{name}:'.ljust(14), _BOLD, style)}{value}" for name, value in facts.items() if value]
+    return "\n".join([*lines, *_status_rows(job, style)])
+
+
+def job_table(jobs: Iterable[Job], style: Style) -> str:
+    """Jobs in a table, in the order given."""
+    rows = [(plain(job.id), _words(job.status), _minute(job.created_at), plain(job.command)) for job in jobs]
+    return _table(("ID", "STATUS", "CREATED", "COMMAND"), rows, style)
+
+
+def node_table(states: Iterable[NodeState], style: Style) -> str:
+    """Nodes in a table, by name."""
+    ordered = sorted(states, key=lambda state: natural_key(state.node_name))
+    rows = [(plain(state.node_name), state.status, state.availability) for state in ordered]
+    return _table(("NODE", "STATUS", "AVAILABILITY"), rows, style)
+
+
+def outputs(texts: Mapping[str, Mapping[bytes, Sequence[str]]], style: Style) -> Iterator[str]:
+    """What nodes wrote, one block for each different text, with the folded names of those who wrote it above it.
+
+    :param texts: by channel, each text and the nodes that wrote it
+    :return: blocks that end in a newline; bytes that are not UTF-8 are surrogates in them, as by `surrogateescape`
+    """
+    rule = ("─" if style.unicode else "-") * 15
+    for channel, by_text in texts.items():
+        for text, nodes in sorted(by_text.items(), key=lambda item: (-len(item[1]), natural_key(min(item[1])))):
+            if not text:
+                continue
+            title = f"{fold(nodes)} ({len(nodes)})" if len(nodes) > 1 else fold(nodes)
+            if channel != "stdout":
+                title += f" [{channel}]"
+            colour = _BAD if channel == "stderr" else _BUSY
+            header = "\n".join(_paint(line, colour, style) for line in (rule, title, rule))
+            body = printable(text.decode("utf-8", "surrogateescape"), style)
+            yield f"{header}\n{body}" if body.endswith("\n") else f"{header}\n{body}\n"
+
+
+def _status_rows(job: Job, style: Style) -> list[str]:
+    """``status  count  names (reason)``, one for each status and reason."""
+    reasons = job.reasons or {}
+    rows: list[tuple[str, list[str], str]] = []
+    for status, names in _by_status(job):
+        by_reason: dict[str, list[str]] = {}
+        for name in names:
+            by_reason.setdefault(reasons.get(name, ""), []).append(name)
+        rows += [(status, group, reason) for reason, group in sorted(by_reason.items())]
+    status_width = max((len(status) for status, _, _ in rows), default=0)
+    count_width = max((len(str(len(group))) for _, group, _ in rows), default=0)
+    lines = []
+    for status, group, reason in rows:
+        told = f"{fold(group)} ({plain(reason)})" if reason else fold(group)
+        indent = 2 + status_width + 2 + count_width + 2
+        first = f"  {_paint(f'{_words(status):{status_width}}', _COLOURS.get(status, ''), style)}"
+        lines.append(f"{first}  {len(group):{count_width}}  {_wrapped(told, indent, style)}")
+    return lines
+
+
+def _by_status(job: Job) -> list[tuple[str, list[str]]]:
+    """The statuses of a job's nodes, in the order in which they are told; ones that we do not know last."""
+    rank = {str(status): index for index, status in enumerate(_ORDER)}
+    nodes = job.nodes or {}
+    return [(status, nodes[status]) for status in sorted(nodes, key=lambda s: (rank.get(s, 99), s)) if nodes[status]]
+
+
+def _wrapped(names: str, indent: int, style: Style) -> str:
+    """Names broken after commas and spaces where they are wider than the place, and set in."""
+    if style.width is None:
+        return names
+    room = max(style.width - indent, 20)
+    lines = [""]
+    for piece in re.findall(r"[^, ]+,? ?|[, ]", names):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > room:
+            lines.append("")
+        lines[-1] += piece
+    return f"\n{' ' * indent}".join(line.rstrip() for line in lines)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
+    """Columns two spaces apart; the last one is cut where the place is too narrow for it."""
+    widths = [max(_columns(row[column]) for row in (header, *rows)) for column in range(len(header) - 1)]
+    lines = []
+    for number, row in enumerate([header, *rows]):
+        cells = [_padded(cell, width) for cell, width in zip(row, widths, strict=False)]
+        room = None if style.width is None else style.width - sum(widths) - 2 * len(widths)
+        cells.append(row[-1] if room is None else _cut(row[-1], max(room, 8), style))
+        for column, (name, text) in enumerate(zip(header, row, strict=True)):
+            colour = _COLOURS.get(text.replace(" ", "_"), "") if name in _COLOURED_COLUMNS else ""
+            cells[column] = _paint(cells[column], colour if number else _BOLD, style)
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _fitted(pieces: Iterable[tuple[str, str]], style: Style) -> str:
+    """Pieces two spaces apart, as many as have room beside the cursor."""
+    shown: list[str] = []
+    used = 1
+    for text, colour in pieces:
+        used += len(text) + (2 if shown else 0)
+        if style.width is not None and used > style.width:
+            break
+        shown.append(_paint(text, colour, style))
+    return "  ".join(shown)
+
+
+def _columns(text: str) -> int:
+    """How many columns a text takes on a terminal."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _columns(text))
+
+
+def _cut(text: str, width: int, style: Style) -> str:
+    if _columns(text) <= width:
+        return text
+    mark = "…" if style.unicode else "..."
+    while _columns(text) > width - len(mark):
+        text = text[:-1]
+    return text + mark
+
+
+def _paint(text: str, colour: str, style: Style) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m" if style.colour and colour else text
+
+
+def _words(status: str) -> str:
+    return plain(status).replace("_", " ")
+
+
+def _nodes(number: int) -> str:
+    return f"{number} node" if number == 1 else f"{number} nodes"
+
+
+def _time(text: str) -> str:
+    """An RFC 1123 time as ``2026-01-31 12:00:00Z``, which sorts; what is none is shown as it is."""
+    try:
+        return format_iso8601(parse_rfc1123(text)).replace("T", " ")
+    except ValueError:
+        return plain(text)
+
+
+def _minute(text: str) -> str:
+    """A time without its seconds, for a table, where room is dear."""
+    return re.sub(r":\d\dZ$", "Z", _time(text))
+
+
+def _spelled(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

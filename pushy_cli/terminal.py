@@ -1,0 +1,111 @@
+"""The two streams of a call: results go to stdout, progress and errors to stderr.
+
+What texts look like is decided in :mod:`pushy_cli.render`; here they are written, and one live line is kept apart from
+them.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import BinaryIO, TextIO
+
+from pushy_cli.render import Style
+
+_ERASE_LINE = "\r\x1b[K"
+_SAMPLE = "━┄─…"
+_FALLBACK_WIDTH = 80
+
+
+class Console:
+    """Where a call's texts go. After :meth:`close` they go nowhere."""
+
+    def __init__(self, out: TextIO, err: TextIO, environment: Mapping[str, str]) -> None:
+        self._out: BinaryIO = out.buffer
+        self._err: BinaryIO = err.buffer
+        self._encodings = {self._out: out.encoding, self._err: err.encoding}
+        self._environment = environment
+        self._live = ""
+        self._closed = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a line on stderr can be redrawn."""
+        return self._err.isatty() and self._environment.get("TERM", "dumb") != "dumb"
+
+    @property
+    def out_style(self) -> Style:
+        """What stdout can show now."""
+        return self._style(self._out)
+
+    @property
+    def err_style(self) -> Style:
+        """What stderr can show now."""
+        return self._style(self._err)
+
+    def result(self, text: str) -> None:
+        """Write a text to stdout; it ends its last line."""
+        self._write(self._out, text if text.endswith("\n") else f"{text}\n")
+
+    def raw_result(self, data: bytes) -> None:
+        """Write bytes to stdout as they are."""
+        if not self._closed:
+            self._erase()
+            self._out.write(data)
+            self._out.flush()
+
+    def note(self, text: str) -> None:
+        """Write a line to stderr; the live line stays below it."""
+        live = self._live
+        self._write(self._err, f"{text}\n")
+        if live:
+            self.live(live)
+
+    def live(self, line: str) -> None:
+        """Draw the live line anew, or remove it with an empty one. Only where :attr:`is_live`."""
+        if not self._closed and (line or self._live):
+            self._put(self._err, f"{_ERASE_LINE}{line}")
+            self._live = line
+
+    def close(self) -> None:
+        """Remove the live line; from now on, whatever is said goes nowhere."""
+        self._erase()
+        self._closed = True
+
+    def _write(self, stream: BinaryIO, text: str) -> None:
+        if not self._closed:
+            self._erase()
+            self._put(stream, text)
+
+    def _erase(self) -> None:
+        if self._live:
+            self.live("")
+
+    def _put(self, stream: BinaryIO, text: str) -> None:
+        if stream.isatty():
+            stream.write(text.encode(self._encodings[stream], "backslashreplace"))
+        else:
+            # Captured bytes that are no text come out as they went in.
+            stream.write(text.encode("utf-8", "surrogateescape"))
+        stream.flush()
+
+    def _style(self, stream: BinaryIO) -> Style:
+        if not stream.isatty():
+            return Style()
+        try:
+            width = os.get_terminal_size(stream.fileno()).columns or _FALLBACK_WIDTH
+        except OSError:
+            width = _FALLBACK_WIDTH
+        dumb = self._environment.get("TERM", "dumb") == "dumb"
+        return Style(
+            colour=not dumb and not self._environment.get("NO_COLOR"),
+            unicode=_can_encode(_SAMPLE, self._encodings[stream]),
+            width=width,
+            terminal=True,
+        )
+
+
+def _can_encode(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

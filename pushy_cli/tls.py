@@ -1,0 +1,65 @@
+"""Whom we believe to be the server: the system's authorities and the certificates of the settings.
+
+The name in the server's certificate is checked against that in the URL (by service-identity, within Twisted).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol, cast
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import CertificateOptions, optionsForClientTLS, platformTrust
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface import implementer
+
+from pushy_cli.errors import ConfigurationError
+
+
+class ConnectionCreator(Protocol):
+    """Twisted's `IOpenSSLClientConnectionCreator`, so that mypy knows it."""
+
+    def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol, /) -> SSL.Connection:
+        """A TLS connection, not yet connected."""
+
+
+@implementer(IPolicyForHTTPS)
+class Policy:
+    """How a server's certificate is checked."""
+
+    def __init__(self, *, trusted: Iterable[Path], verify: bool) -> None:
+        """:param trusted: PEM files of certificates that are trusted besides the system's
+        :param verify: False believes everybody (Chef's `verify_none`)
+        """
+        self._trusted = tuple(trusted)
+        self._verify = verify
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> ConnectionCreator:
+        """What makes connections to that server; Twisted calls it."""
+        if not self._verify:
+            return CertificateOptions()
+        options = optionsForClientTLS(hostname.decode("ascii"), trustRoot=platformTrust())
+        return _Creator(cast("ConnectionCreator", options), self._trusted)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Creator:
+    """Adds certificates to what connections trust: Twisted takes the system's or a list, not both."""
+
+    def __init__(self, options: ConnectionCreator, trusted: tuple[Path, ...]) -> None:
+        self._options = options
+        self._trusted = trusted
+
+    def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol, /) -> SSL.Connection:
+        connection = self._options.clientConnectionForTLS(protocol)
+        store = connection.get_context().get_cert_store()
+        assert store is not None  # a new context has one
+        for path in self._trusted:
+            try:
+                store.load_locations(str(path))
+            except SSL.Error:
+                raise ConfigurationError(
+                    f"{path} has no certificate that can be read", "Expected certificates in PEM; remove or mend it."
+                ) from None
+        return connection

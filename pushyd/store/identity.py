@@ -1,0 +1,157 @@
+"""The statements about organizations, users, clients, groups and registrations; run as those about jobs are."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, insert, select
+
+from pushyd.store.bulk import INSERTS, Insert
+from pushyd.store.interface import Organization, Registration, StoredGroup, StoredPrincipal
+from pushyd.store.schema import (
+    associations,
+    client_keys,
+    clients,
+    group_members,
+    groups,
+    organizations,
+    registrations,
+    user_keys,
+    users,
+)
+
+DEFAULT_KEY = "default"
+"""The name of a principal's first key, as in Chef."""
+
+
+def read_organization(connection: Connection, name: str) -> Organization | None:
+    """One organization."""
+    row = connection.execute(select(organizations).where(organizations.c.name == name)).first()
+    return None if row is None else Organization(name=row.name, guid=row.guid)
+
+
+def create_organization(connection: Connection, name: str, guid: str) -> None:
+    """Insert an organization."""
+    connection.execute(insert(organizations), {"name": name, "guid": guid})
+
+
+def read_principals(connection: Connection, organization: str, name: str) -> Sequence[StoredPrincipal]:
+    """The user and the client of a name, each with its keys by their names' order."""
+    principals = []
+    user_rows = connection.execute(
+        select(user_keys.c.public_key, associations.c.organization)
+        .select_from(users)
+        .outerjoin(user_keys, user_keys.c.user_name == users.c.name)
+        .outerjoin(
+            associations,
+            (associations.c.user_name == users.c.name) & (associations.c.organization == organization),
+        )
+        .where(users.c.name == name)
+        .order_by(user_keys.c.name)
+    ).all()
+    if user_rows:
+        keys = tuple(row.public_key for row in user_rows if row.public_key is not None)
+        associated = user_rows[0].organization is not None
+        principals.append(StoredPrincipal(name=name, kind="user", public_keys=keys, associated=associated))
+    client_rows = connection.execute(
+        select(client_keys.c.public_key)
+        .select_from(clients)
+        .outerjoin(
+            client_keys,
+            (client_keys.c.organization == clients.c.organization) & (client_keys.c.client == clients.c.name),
+        )
+        .where(clients.c.organization == organization, clients.c.name == name)
+        .order_by(client_keys.c.name)
+    ).all()
+    if client_rows:
+        keys = tuple(row.public_key for row in client_rows if row.public_key is not None)
+        principals.append(StoredPrincipal(name=name, kind="client", public_keys=keys, associated=True))
+    return principals
+
+
+def create_user(connection: Connection, name: str, public_key: str, in_organizations: Sequence[str]) -> None:
+    """Insert a user, its first key and its associations."""
+    connection.execute(insert(users), {"name": name})
+    connection.execute(insert(user_keys), {"user_name": name, "name": DEFAULT_KEY, "public_key": public_key})
+    if in_organizations:
+        connection.execute(
+            insert(associations),
+            [{"organization": organization, "user_name": name} for organization in in_organizations],
+        )
+
+
+def create_client(connection: Connection, organization: str, name: str, public_key: str) -> None:
+    """Insert a client and its first key."""
+    connection.execute(insert(clients), {"organization": organization, "name": name})
+    connection.execute(
+        insert(client_keys),
+        {"organization": organization, "client": name, "name": DEFAULT_KEY, "public_key": public_key},
+    )
+
+
+def read_groups(connection: Connection, organization: str) -> Mapping[str, StoredGroup]:
+    """Every group, with its direct members."""
+    members: dict[str, dict[str, set[str]]] = {}
+    for row in connection.execute(
+        select(groups.c.name, group_members.c.kind, group_members.c.member)
+        .outerjoin(
+            group_members,
+            (group_members.c.organization == groups.c.organization) & (group_members.c.group_name == groups.c.name),
+        )
+        .where(groups.c.organization == organization)
+    ):
+        of_group = members.setdefault(row.name, {"user": set(), "client": set(), "group": set()})
+        if row.kind is not None:
+            of_group[row.kind].add(row.member)
+    return {
+        name: StoredGroup(
+            name=name,
+            users=frozenset(kinds["user"]),
+            clients=frozenset(kinds["client"]),
+            groups=frozenset(kinds["group"]),
+        )
+        for name, kinds in members.items()
+    }
+
+
+def create_group(connection: Connection, organization: str, name: str) -> None:
+    """Insert a group."""
+    connection.execute(insert(groups), {"organization": organization, "name": name})
+
+
+def add_to_group(connection: Connection, organization: str, group: str, kind: str, member: str) -> None:
+    """Insert a member, where it is none yet."""
+    connection.execute(
+        _ADD_MEMBER[connection.dialect.name],
+        {"organization": organization, "group_name": group, "kind": kind, "member": member},
+    )
+
+
+_ADD_MEMBER = {dialect: into(group_members).on_conflict_do_nothing() for dialect, into in INSERTS.items()}
+
+
+def save_registration(connection: Connection, registration: Registration) -> None:
+    """Insert or replace the registration of a node."""
+    connection.execute(
+        _REGISTER[connection.dialect.name],
+        {
+            "organization": registration.organization,
+            "node": registration.node,
+            "curve_key": registration.curve_key,
+            "session_salt": registration.session_salt,
+            "protocol_version": registration.protocol_version,
+        },
+    )
+
+
+def _replace(insertion: Insert) -> Insert:
+    replaced = [column.name for column in registrations.columns if not column.primary_key]
+    return insertion.on_conflict_do_update(
+        index_elements=list(registrations.primary_key), set_={name: insertion.excluded[name] for name in replaced}
+    )
+
+
+_REGISTER = {dialect: _replace(into(registrations)) for dialect, into in INSERTS.items()}
+
+
+def read_registrations(connection: Connection) -> Sequence[Registration]:
+    """Every registration."""
+    return [Registration(**row) for row in connection.execute(select(registrations)).mappings()]

@@ -1,0 +1,269 @@
+"""The statements about jobs. Each function runs in a thread of the store, on a connection that it is given.
+
+How many statements a job takes does not depend on how many nodes it has; :mod:`pushyd.store.bulk` says why.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+from sqlalchemy import (
+    Connection,
+    Integer,
+    LargeBinary,
+    Row,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
+
+from pushy_protocol.states import TERMINAL_JOB_STATUSES, JobStatus, NodeStatus
+from pushyd.domain.job import JobSpec
+from pushyd.store.bulk import INSERTS, JsonItem, JsonRows, JsonTable, encode_rows
+from pushyd.store.changes import coalesce
+from pushyd.store.interface import Change, JobStatusChange, JobSummary, NodeStatusChange, OutputCaptured, StoredJob
+from pushyd.store.schema import job_nodes, jobs, outputs
+from pushyd.store.text import unescape
+
+_OUTPUT_BYTES_AT_ONCE = 8 * 1024 * 1024
+
+_UNFINISHED = sorted(frozenset(JobStatus) - TERMINAL_JOB_STATUSES)
+
+# Rows that come as a parameter, and the seq of a job whose id does.
+_rows = JsonRows(bindparam("rows", type_=Text())).table_valued("value", name="rows")
+_items = [JsonItem(_rows.c.value, literal_column(str(index))) for index in range(4)]
+_seq = select(jobs.c.seq).where(jobs.c.id == bindparam("job_id")).scalar_subquery()
+
+
+def create_job(connection: Connection, spec: JobSpec) -> None:
+    """Insert a job, `new`, and its nodes."""
+    seq = connection.execute(
+        insert(jobs).returning(jobs.c.seq),
+        {
+            "id": spec.id,
+            "organization": spec.organization,
+            "status": JobStatus.NEW,
+            "created_at": spec.created_at,
+            "updated_at": spec.created_at,
+            "created_by": spec.created_by,
+            "quorum": spec.quorum,
+            "run_timeout": spec.run_timeout,
+            "voting_timeout": spec.voting_timeout,
+            "node_count": len(spec.nodes),
+            "capture": spec.capture,
+            "user_name": spec.user,
+            "dir": spec.dir,
+            "command": spec.command,
+            "env": None if spec.env is None else json.dumps(dict(spec.env)),
+            "file": spec.file,
+        },
+    ).scalar_one()
+    connection.execute(_INSERT_NODES, {"seq": seq, "rows": encode_rows(enumerate(spec.nodes))})
+
+
+_INSERT_NODES = insert(job_nodes).from_select(
+    ["job", "position", "node", "status"],
+    select(
+        bindparam("seq", type_=job_nodes.c.job.type),
+        cast(_items[0], Integer),
+        _items[1],
+        bindparam("status", NodeStatus.NEW, type_=Text()),
+    ),
+)
+
+
+def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
+    """Write what is left of `changes`. Those of a job or a node that is not there (any more) leave nothing."""
+    job_changes: list[JobStatusChange] = []
+    nodes: defaultdict[tuple[str, NodeStatus, str | None], list[tuple[str]]] = defaultdict(list)
+    captured: defaultdict[str, list[OutputCaptured]] = defaultdict(list)
+    for change in coalesce(changes):
+        match change:
+            case NodeStatusChange():
+                nodes[change.job_id, change.status, change.reason].append((change.node,))
+            case JobStatusChange():
+                job_changes.append(change)
+            case OutputCaptured():
+                captured[change.job_id].append(change)
+    for job_id, of_job in captured.items():
+        _write_outputs(connection, job_id, of_job)
+    for (job_id, status, reason), names in nodes.items():
+        parameters = {"job_id": job_id, "new_status": status, "new_reason": reason, "rows": encode_rows(names)}
+        connection.execute(_SET_NODES, parameters)
+    if job_changes:
+        values = [{"job_id": change.job_id, "new_status": change.status, "at": change.at} for change in job_changes]
+        connection.execute(_SET_JOB, values)
+
+
+_SET_NODES = (
+    update(job_nodes)
+    .where(job_nodes.c.job == _seq, job_nodes.c.node.in_(select(_items[0])))
+    .values(status=bindparam("new_status"), reason=bindparam("new_reason"))
+)
+
+_SET_JOB = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job_id"))
+    .values(status=bindparam("new_status"), updated_at=bindparam("at"))
+)
+
+
+def _write_outputs(connection: Connection, job_id: str, captured: Sequence[OutputCaptured]) -> None:
+    # What was captured goes as one binary parameter, and where each piece lies in it as rows.
+    statement = _INSERT_OUTPUTS[connection.dialect.name]
+    for rows, data in _pack(captured):
+        connection.execute(statement, {"job_id": job_id, "rows": encode_rows(rows), "data": data})
+
+
+_pieces = (
+    select(
+        jobs.c.seq,
+        _items[0],
+        _items[1],
+        func.substr(bindparam("data", type_=LargeBinary()), cast(_items[2], Integer), cast(_items[3], Integer)),
+    )
+    .select_from(jobs.join(_rows, true()))
+    .where(jobs.c.id == bindparam("job_id"))
+)
+# What is there already stays: it is a repetition.
+_INSERT_OUTPUTS = {
+    dialect: into(outputs).from_select(["job", "node", "channel", "data"], _pieces).on_conflict_do_nothing()
+    for dialect, into in INSERTS.items()
+}
+
+
+def _pack(captured: Iterable[OutputCaptured]) -> Iterator[tuple[list[tuple[str, str, int, int]], bytes]]:
+    """Pieces (node, channel, start, length), and the bytes that they are pieces of: some megabytes at a time."""
+    # SQLite takes a piece of nothing for NULL, so there is always a byte in front; the first one counts as 1.
+    rows: list[tuple[str, str, int, int]] = []
+    data = bytearray(1)
+    for output in captured:
+        for channel, content in (("stdout", output.stdout), ("stderr", output.stderr)):
+            if content is not None:
+                rows.append((output.node, channel, len(data) + 1, len(content)))
+                data += content
+        if len(data) > _OUTPUT_BYTES_AT_ONCE:
+            yield rows, bytes(data)
+            rows, data = [], bytearray(1)
+    if rows:
+        yield rows, bytes(data)
+
+
+def read_job(connection: Connection, organization: str, job_id: str) -> StoredJob | None:
+    """One job, whole."""
+    row = connection.execute(_JOB, {"organization": organization, "job_id": job_id}).first()
+    return None if row is None else _stored_job(row)
+
+
+def unfinished_jobs(connection: Connection) -> Sequence[StoredJob]:
+    """The jobs that have not ended, oldest first."""
+    return [_stored_job(row) for row in connection.execute(_UNFINISHED_JOBS)]
+
+
+_nodes = (
+    select(job_nodes.c.node, job_nodes.c.status, job_nodes.c.reason)
+    .where(job_nodes.c.job == jobs.c.seq)
+    .order_by(job_nodes.c.position)
+    .correlate(jobs)
+    .subquery("nodes")
+)
+_whole_jobs = select(jobs, select(JsonTable(*_nodes.c)).scalar_subquery().label("nodes"))
+_JOB = _whole_jobs.where(jobs.c.organization == bindparam("organization"), jobs.c.id == bindparam("job_id"))
+_UNFINISHED_JOBS = _whole_jobs.where(jobs.c.status.in_(_UNFINISHED)).order_by(jobs.c.seq)
+
+
+def _stored_job(row: Row[tuple[object, ...]]) -> StoredJob:
+    decoded = msgspec.json.decode(row.nodes, type=list[tuple[str, NodeStatus, str | None]])
+    nodes = {unescape(node): status for node, status, _ in decoded}
+    return StoredJob(
+        spec=JobSpec(
+            id=row.id,
+            organization=row.organization,
+            command=row.command,
+            nodes=tuple(nodes),
+            quorum=row.quorum,
+            run_timeout=row.run_timeout,
+            voting_timeout=row.voting_timeout,
+            created_at=row.created_at,
+            created_by=row.created_by,
+            user=row.user_name,
+            dir=row.dir,
+            env=_env(row),
+            file=row.file,
+            capture=row.capture,
+        ),
+        status=JobStatus(row.status),
+        updated_at=row.updated_at,
+        nodes=nodes,
+        reasons={unescape(node): unescape(reason) for node, _, reason in decoded if reason is not None},
+    )
+
+
+def newest_jobs(connection: Connection, organization: str, limit: int) -> Sequence[JobSummary]:
+    """The newest `limit` jobs, newest first."""
+    return [
+        JobSummary(
+            id=row.id,
+            command=row.command,
+            status=JobStatus(row.status),
+            run_timeout=row.run_timeout,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            user=row.user_name,
+            dir=row.dir,
+            env=_env(row),
+            capture=row.capture,
+            file_specified=row.file_specified,
+        )
+        for row in connection.execute(_NEWEST_JOBS, {"organization": organization, "limit": limit})
+    ]
+
+
+_NEWEST_JOBS: Select[tuple[object, ...]] = (
+    select(
+        jobs.c.id,
+        jobs.c.command,
+        jobs.c.status,
+        jobs.c.run_timeout,
+        jobs.c.created_at,
+        jobs.c.updated_at,
+        jobs.c.user_name,
+        jobs.c.dir,
+        jobs.c.env,
+        jobs.c.capture,
+        jobs.c.file.is_not(None).label("file_specified"),
+    )
+    .where(jobs.c.organization == bindparam("organization"))
+    .order_by(jobs.c.seq.desc())
+    .limit(bindparam("limit", type_=Integer()))
+)
+
+
+def _env(row: Row[tuple[object, ...]]) -> dict[str, str] | None:
+    return None if row.env is None else json.loads(row.env)
+
+
+def read_output(connection: Connection, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
+    """What a node wrote to a channel."""
+    wanted = {"organization": organization, "job_id": job_id, "node": node, "channel": channel}
+    return connection.execute(_OUTPUT, wanted).scalar()
+
+
+_OUTPUT = (
+    select(outputs.c.data)
+    .join(jobs, jobs.c.seq == outputs.c.job)
+    .where(
+        jobs.c.organization == bindparam("organization"),
+        jobs.c.id == bindparam("job_id"),
+        outputs.c.node == bindparam("node"),
+        outputs.c.channel == bindparam("channel"),
+    )
+)

@@ -1,0 +1,156 @@
+"""The tables, as the newest migration leaves them.
+
+Times are seconds since the epoch. Organizations, users, clients and groups are known by their names, as in the API.
+Jobs also have a number, `seq`: it grows with every job, so it is the order of "newest first", the cursor of a list,
+and what the many rows of a job carry instead of its id of 32 digits.
+
+Which index serves what:
+
+- the jobs of an organization, newest first: ``jobs_newest``
+- the same with one status, and the jobs that have not ended, of all organizations: ``jobs_by_status``
+- the jobs of a node, newest first: ``job_nodes_by_node``
+- all nodes of a job, or one: the primary key of `job_nodes`, in which the nodes of a job lie side by side
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+from pushyd.store.text import AnyText
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_key",
+        "uq": "%(table_name)s_%(column_0_N_name)s_unique",
+        "fk": "%(table_name)s_%(column_0_N_name)s_reference",
+    }
+)
+
+# SQLite numbers rows by itself only where the type is just INTEGER.
+_Seq = BigInteger().with_variant(Integer(), "sqlite")
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("name", AnyText, primary_key=True),
+    Column("guid", Text, nullable=False, unique=True),
+)
+
+users = Table("users", metadata, Column("name", AnyText, primary_key=True))
+
+user_keys = Table(
+    "user_keys",
+    metadata,
+    Column("user_name", ForeignKey(users.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("name", AnyText, primary_key=True),
+    Column("public_key", AnyText, nullable=False),
+)
+
+associations = Table(
+    "associations",
+    metadata,
+    Column("organization", ForeignKey(organizations.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("user_name", ForeignKey(users.c.name, ondelete="CASCADE"), primary_key=True),
+    Index("associations_by_user", "user_name"),
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("organization", ForeignKey(organizations.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("name", AnyText, primary_key=True),
+)
+
+client_keys = Table(
+    "client_keys",
+    metadata,
+    Column("organization", AnyText, primary_key=True),
+    Column("client", AnyText, primary_key=True),
+    Column("name", AnyText, primary_key=True),
+    Column("public_key", AnyText, nullable=False),
+    ForeignKeyConstraint(["organization", "client"], [clients.c.organization, clients.c.name], ondelete="CASCADE"),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("organization", ForeignKey(organizations.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("name", AnyText, primary_key=True),
+)
+
+group_members = Table(
+    "group_members",
+    metadata,
+    Column("organization", AnyText, primary_key=True),
+    Column("group_name", AnyText, primary_key=True),
+    Column("kind", Text, primary_key=True),  # user, client or group
+    Column("member", AnyText, primary_key=True),
+    ForeignKeyConstraint(["organization", "group_name"], [groups.c.organization, groups.c.name], ondelete="CASCADE"),
+)
+
+registrations = Table(
+    "registrations",
+    metadata,
+    Column("organization", ForeignKey(organizations.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("node", AnyText, primary_key=True),
+    Column("curve_key", Text, nullable=False),
+    Column("session_salt", LargeBinary, nullable=False),
+    Column("protocol_version", Text, nullable=False),
+)
+
+# What can be long comes last: SQLite reads a row from its beginning, and a list needs no `file`.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("organization", ForeignKey(organizations.c.name), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("created_by", AnyText, nullable=False),
+    Column("quorum", Double, nullable=False),
+    Column("run_timeout", Double, nullable=False),
+    Column("voting_timeout", Double, nullable=False),
+    Column("node_count", Integer, nullable=False),
+    Column("capture", Boolean, nullable=False),
+    Column("user_name", AnyText),
+    Column("dir", AnyText),
+    Column("command", AnyText, nullable=False),
+    Column("env", Text),  # JSON
+    Column("file", AnyText),
+    Index("jobs_newest", "organization", "seq"),
+    Index("jobs_by_status", "status", "organization", "seq"),
+)
+
+job_nodes = Table(
+    "job_nodes",
+    metadata,
+    Column("job", ForeignKey(jobs.c.seq, ondelete="CASCADE"), primary_key=True),
+    Column("node", AnyText, primary_key=True),
+    Column("position", Integer, nullable=False),  # in the request
+    Column("status", Text, nullable=False),
+    Column("reason", AnyText),
+    Index("job_nodes_by_node", "node", "job"),
+    sqlite_with_rowid=False,
+)
+
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("job", ForeignKey(jobs.c.seq, ondelete="CASCADE"), primary_key=True),
+    Column("node", AnyText, primary_key=True),
+    Column("channel", Text, primary_key=True),  # stdout or stderr
+    Column("data", LargeBinary, nullable=False),
+)

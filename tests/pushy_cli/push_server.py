@@ -1,0 +1,211 @@
+"""An honest double of a push server, over HTTPS: it checks every signature, and keeps jobs that a test scripts.
+
+A job's script is a list of its states: every look at the job takes it one state on, so that nothing in a test depends
+on time. What the server should do wrong (`faults`) is a list too: each request takes one.
+"""
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field, frozen
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from klein import Klein
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.ssl import ContextFactory
+from twisted.web.iweb import IRequest
+from twisted.web.server import Site
+
+from pushy_protocol.http_signing import SigningError, parse
+from pushy_protocol.keys import make_rsa_key
+
+ORGANIZATION = "acme"
+JOB_ID = "0123456789abcdef0123456789abcdef"
+CREATED = "Tue, 04 Sep 2012 23:01:02 GMT"
+
+
+@frozen(kw_only=True)
+class Fault:
+    """An answer in place of the right one; status 0 gives none at all."""
+
+    status: int
+    body: bytes = b""
+
+
+@define
+class Script:
+    """What a job goes through; the last state stays."""
+
+    states: deque[dict[str, Any]]
+    request: dict[str, Any] = field(factory=dict)
+
+    def look(self) -> dict[str, Any]:
+        return self.states.popleft() if len(self.states) > 1 else self.states[0]
+
+
+class PushServer:
+    """The API of one organization."""
+
+    app = Klein()
+
+    def __init__(self, keys: Mapping[str, RSAPublicKey]) -> None:
+        self.keys = dict(keys)
+        self.forbidden: set[str] = set()
+        self.faults: deque[Fault | None] = deque()
+        self.requests: list[str] = []
+        self.jobs: dict[str, Script] = {}
+        self.next_job: list[dict[str, Any]] = [{"status": "complete"}]
+        self.outputs: dict[tuple[str, str], bytes] = {}
+        self.node_states: dict[str, tuple[str, str]] = {}
+        self.on_look: Callable[[], None] = lambda: None
+        self._port: IListeningPort | None = None
+
+    def add_job(self, job_id: str, *states: dict[str, Any], **request: Any) -> None:
+        """Keep a job that was started before; the newest is the last one that was added."""
+        self.jobs[job_id] = Script(deque(states), {"command": "uptime", **request})
+
+    async def listen(self, reactor: Any, certificate: ContextFactory | None) -> str:
+        """Listen on loopback, with TLS if there is a certificate; the organization's URL."""
+        site = Site(self.app.resource())
+        site.timeOut = None
+        if certificate is None:
+            self._port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        else:
+            self._port = reactor.listenSSL(0, site, certificate, interface="127.0.0.1")
+        assert self._port is not None
+        scheme = "http" if certificate is None else "https"
+        return f"{scheme}://127.0.0.1:{self._port.getHost().port}/organizations/{ORGANIZATION}"
+
+    async def close(self) -> None:
+        assert self._port is not None
+        await self._port.stopListening()
+
+    @app.route(f"/organizations/{ORGANIZATION}/pushy/<path:rest>", methods=["GET", "POST"])
+    def _pushy(self, request: IRequest, rest: str) -> Any:
+        body = request.content.read()
+        self.requests.append(f"{request.method.decode()} {rest}")
+        fault = self.faults.popleft() if self.faults else None
+        if fault is not None:
+            if fault.status == 0:
+                return Deferred()
+            request.setResponseCode(fault.status)
+            return fault.body
+        if problem := self._authenticate(request, body):
+            return problem
+        parts = rest.split("/")
+        if request.method == b"POST" and parts == ["jobs"]:
+            return self._start(request, json.loads(body))
+        return self._look(request, parts)
+
+    def _authenticate(self, request: IRequest, body: bytes) -> bytes | None:
+        headers = {
+            name.decode().lower(): b",".join(values).decode()
+            for name, values in request.requestHeaders.getAllRawHeaders()
+        }
+        try:
+            signed = parse(headers)
+            signed.check_content(body)
+            signed.check_clock(time.time())
+            assert signed.version == "1.3"
+            known = [self.keys[signed.user]] if signed.user in self.keys else []
+            signed.check_signature(method=request.method.decode(), path=request.uri.decode(), public_keys=known)
+        except SigningError as error:
+            return self._error(request, error.status, str(error))
+        if signed.user in self.forbidden:
+            return self._error(
+                request, 403, f"User or client '{signed.user}' does not have access to that action on this server."
+            )
+        return None
+
+    def _start(self, request: IRequest, wanted: dict[str, Any]) -> bytes:
+        self.add_job(JOB_ID, *self.next_job, **wanted)
+        request.setResponseCode(201)
+        host = request.getHeader("host")
+        return json.dumps({"uri": f"https://{host}/organizations/{ORGANIZATION}/pushy/jobs/{JOB_ID}"}).encode()
+
+    def _look(self, request: IRequest, parts: list[str]) -> bytes:
+        match parts:
+            case ["jobs"]:
+                return json.dumps([self._job(job_id, nodes=False) for job_id in reversed(self.jobs)]).encode()
+            case ["jobs", job_id] if job_id in self.jobs:
+                answer = self._job(job_id, nodes=True)
+                self.on_look()
+                return json.dumps(answer).encode()
+            case ["jobs", job_id, "output", node, channel] if (node, channel) in self.outputs and job_id in self.jobs:
+                request.setHeader("content-type", "application/octet-stream")
+                return self.outputs[node, channel]
+            case ["node_states"]:
+                return json.dumps([self._node(name) for name in self.node_states]).encode()
+            case ["node_states", name]:
+                return json.dumps(self._node(name)).encode()
+        return self._error(request, 404, "not found")
+
+    def _job(self, job_id: str, *, nodes: bool) -> dict[str, Any]:
+        script = self.jobs[job_id]
+        state = script.look() if nodes else script.states[-1]
+        kept = ("command", "user", "dir", "env", "run_timeout", "capture_output")
+        shown = {name: script.request[name] for name in kept if name in script.request}
+        job = {"id": job_id, "run_timeout": 3600, "created_at": CREATED, "updated_at": CREATED, **shown, **state}
+        if not nodes:
+            job.pop("nodes", None)
+            job.pop("reasons", None)
+        return job
+
+    def _node(self, name: str) -> dict[str, str]:
+        status, availability = self.node_states.get(name, ("offline", "unavailable"))
+        return {"node_name": name, "status": status, "availability": availability}
+
+    @staticmethod
+    def _error(request: IRequest, status: int, text: str) -> bytes:
+        request.setResponseCode(status)
+        return json.dumps({"error": [text]}).encode()
+
+
+def make_certificate(directory: Path, *, name: str = "127.0.0.1") -> ContextFactory:
+    """A CA, written to ``ca.pem`` in `directory`, and a certificate that it signed, for an IP address or a host."""
+    authority_key, key = make_rsa_key(), make_rsa_key()
+    authority = _certificate(
+        "Test CA", authority_key, "Test CA", authority_key, x509.BasicConstraints(ca=True, path_length=None)
+    )
+    try:
+        alternative: x509.GeneralName = x509.IPAddress(ip_address(name))
+    except ValueError:
+        alternative = x509.DNSName(name)
+    leaf = _certificate("push server", key, "Test CA", authority_key, x509.SubjectAlternativeName([alternative]))
+    (directory / "ca.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+    return _Certificate(leaf, key)
+
+
+class _Certificate(ContextFactory):
+    # Twisted's own options hand pyOpenSSL objects that it warns of.
+    def __init__(self, certificate: x509.Certificate, key: RSAPrivateKey) -> None:
+        self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        self._context.use_certificate(certificate)
+        self._context.use_privatekey(key)
+
+    def getContext(self) -> SSL.Context:
+        return self._context
+
+
+def _certificate(
+    subject: str, key: RSAPrivateKey, issuer: str, issuer_key: RSAPrivateKey, extension: x509.ExtensionType
+) -> x509.Certificate:
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(
+        subject_name=x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)]),
+        issuer_name=x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]),
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=now - timedelta(hours=1),
+        not_valid_after=now + timedelta(days=1),
+    )
+    return builder.add_extension(extension, critical=False).sign(issuer_key, hashes.SHA256())

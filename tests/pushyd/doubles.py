@@ -1,0 +1,356 @@
+"""What stands for pushyd's neighbours where a service is tested alone: the store, the channel, nodes, jobs, feeds.
+
+They keep the promises of the interfaces that they stand for, record what they were told, and can be made slow or
+broken. Here are also the messages of nodes, made with the keys that every message has.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import attrs
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, LogLevel, formatEvent
+
+from pushy_protocol import messages
+from pushy_protocol.states import TERMINAL_JOB_STATUSES, JobStatus, NodeStatus
+from pushy_protocol.timestamps import format_rfc1123
+from pushyd.domain.effects import Emit
+from pushyd.domain.job import JobSpec
+from pushyd.domain.node import NodeRef, Presence
+from pushyd.store.interface import (
+    Change,
+    JobStatusChange,
+    JobSummary,
+    NodeStatusChange,
+    OutputCaptured,
+    Registration,
+    StoredJob,
+    StoreUnavailable,
+)
+
+T = TypeVar("T")
+NOW = 1_400_000_000.0
+"""Seconds since the epoch at which the tests begin."""
+
+
+def begin(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
+    """Start a coroutine, as the reactor would."""
+    return Deferred.fromCoroutine(coroutine)
+
+
+def texts(events: Iterable[LogEvent], level: str) -> list[str]:
+    """What was logged at a level, by its name."""
+    return [formatEvent(event) for event in events if event.get("log_level") is LogLevel.levelWithName(level)]
+
+
+# Messages of nodes
+
+
+def said(
+    kind: Any,
+    node: NodeRef,
+    job_id: str | None = None,
+    *,
+    incarnation: str = "incarnation",
+    **fields: Any,
+) -> Any:
+    """A message of `node`, as it comes out of the channel."""
+    if kind is messages.NodeHeartbeat:
+        fields.setdefault("job_state", "idle" if job_id is None else "running")
+    return kind(
+        node=node.name,
+        client=f"{node.name}.example.org",
+        org=node.organization,
+        protocol_version=messages.PROTOCOL_VERSION,
+        incarnation_id=incarnation,
+        job_id=job_id,
+        sequence=1,
+        timestamp=fields.pop("timestamp", format_rfc1123(NOW)),
+        **fields,
+    )
+
+
+# The store
+
+
+@frozen
+class _Write:
+    """Something that somebody waits for."""
+
+    work: Callable[[], None]
+    done: Deferred[None] = field(factory=Deferred)
+
+
+class MemoryStore:
+    """A `JobStore` and `RegistrationStore` without a disk: a queue that is committed in order.
+
+    It commits at once, unless :meth:`hold` was called (then at :meth:`release`) or :meth:`break_down` (then writes
+    fail, and recorded changes are held until :meth:`mend`).
+    """
+
+    def __init__(self) -> None:
+        self.recorded_changes: list[Change] = []
+        """Every change that was ever recorded, committed or not."""
+        self.saved: list[Registration] = []
+        """Every registration that was ever saved."""
+        self._jobs: dict[str, StoredJob] = {}
+        self._outputs: dict[tuple[str, str, str], bytes] = {}
+        self._registrations: dict[NodeRef, Registration] = {}
+        self._queue: list[Change | _Write] = []
+        self._waiting: list[Deferred[None]] = []
+        self._held = False
+        self._broken: str | None = None
+
+    # What a test does to it
+
+    def hold(self) -> None:
+        """Commit nothing from now on."""
+        self._held = True
+
+    def release(self) -> None:
+        """Commit what was held, and everything from now on at once."""
+        self._held = False
+        self._commit()
+
+    def break_down(self, why: str = "disk full") -> None:
+        """Be unable to write or read from now on."""
+        self._broken = why
+        self._commit()
+
+    def mend(self) -> None:
+        """Be able to again, and write what was held."""
+        self._broken = None
+        self._commit()
+
+    def keep(self, job: StoredJob) -> None:
+        """Have a job from an earlier run."""
+        self._jobs[job.spec.id] = job
+
+    def kept(self, job_id: str) -> StoredJob | None:
+        """A job as it is committed."""
+        return self._jobs.get(job_id)
+
+    def ids(self) -> list[str]:
+        """The ids of all jobs that are committed."""
+        return list(self._jobs)
+
+    # JobStore
+
+    async def create_job(self, spec: JobSpec) -> None:
+        def insert() -> None:
+            assert spec.id not in self._jobs
+            self._jobs[spec.id] = StoredJob(
+                spec=spec,
+                status=JobStatus.NEW,
+                updated_at=spec.created_at,
+                nodes=dict.fromkeys(spec.nodes, NodeStatus.NEW),
+            )
+
+        await self._write(insert)
+
+    def record(self, change: Change) -> None:
+        self.recorded_changes.append(change)
+        self._queue.append(change)
+        self._commit()
+
+    async def recorded(self) -> None:
+        if self._queue:
+            settled: Deferred[None] = Deferred()
+            self._waiting.append(settled)
+            await settled
+
+    async def job(self, organization: str, job_id: str) -> StoredJob | None:
+        self._check()
+        job = self._jobs.get(job_id)
+        return job if job and job.spec.organization == organization else None
+
+    async def jobs(self, organization: str, limit: int) -> Sequence[JobSummary]:
+        self._check()
+        found = [_summary(job) for job in self._jobs.values() if job.spec.organization == organization]
+        return found[::-1][:limit]
+
+    async def unfinished_jobs(self) -> Sequence[StoredJob]:
+        self._check()
+        return [job for job in self._jobs.values() if job.status not in TERMINAL_JOB_STATUSES]
+
+    async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
+        job = await self.job(organization, job_id)
+        return self._outputs.get((job_id, node, channel)) if job else None
+
+    # RegistrationStore
+
+    async def save_registration(self, registration: Registration) -> None:
+        def save() -> None:
+            self.saved.append(registration)
+            self._registrations[NodeRef(registration.organization, registration.node)] = registration
+
+        await self._write(save)
+
+    async def registrations(self) -> Sequence[Registration]:
+        self._check()
+        return list(self._registrations.values())
+
+    # Within
+
+    def _check(self) -> None:
+        if self._broken:
+            raise StoreUnavailable(self._broken)
+
+    async def _write(self, work: Callable[[], None]) -> None:
+        write = _Write(work)
+        self._queue.append(write)
+        self._commit()
+        await write.done
+
+    def _commit(self) -> None:
+        if self._held:
+            return
+        queue, self._queue = self._queue, []
+        if self._broken:
+            self._queue = [item for item in queue if not isinstance(item, _Write)]
+            for item in queue:
+                if isinstance(item, _Write):
+                    item.done.errback(StoreUnavailable(self._broken))
+            return
+        for item in queue:
+            if isinstance(item, _Write):
+                item.work()
+                item.done.callback(None)
+            else:
+                self._apply(item)
+        waiting, self._waiting = self._waiting, []
+        for settled in waiting:
+            settled.callback(None)
+
+    def _apply(self, change: Change) -> None:
+        job = self._jobs[change.job_id]
+        match change:
+            case JobStatusChange():
+                job = attrs.evolve(job, status=change.status, updated_at=change.at)
+            case NodeStatusChange():
+                assert change.node in job.nodes
+                reasons = {change.node: change.reason} if change.reason else {}
+                job = attrs.evolve(
+                    job, nodes={**job.nodes, change.node: change.status}, reasons={**job.reasons, **reasons}
+                )
+            case OutputCaptured():
+                for channel, data in (("stdout", change.stdout), ("stderr", change.stderr)):
+                    if data is not None:
+                        self._outputs[job.spec.id, change.node, channel] = data
+        self._jobs[change.job_id] = job
+
+
+def _summary(job: StoredJob) -> JobSummary:
+    spec = job.spec
+    return JobSummary(
+        id=spec.id,
+        command=spec.command,
+        status=job.status,
+        run_timeout=spec.run_timeout,
+        created_at=spec.created_at,
+        updated_at=job.updated_at,
+        user=spec.user,
+        dir=spec.dir,
+        env=spec.env,
+        capture=spec.capture,
+        file_specified=spec.file is not None,
+    )
+
+
+# The neighbours of a service
+
+
+@frozen
+class Sent:
+    """One message to one node, as the channel was told."""
+
+    route: bytes
+    session_key: bytes = field(repr=False)
+    body: bytes
+
+    @property
+    def kind(self) -> type[messages.ServerCommand]:
+        """What kind of message it is."""
+        return type(messages.decode_from_server(self.body))
+
+
+class RecordingChannel:
+    """A `nodes.Channel` to nowhere."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.encoded = 0
+
+    def encode(self, kind: type[messages.ServerCommand], fields: Mapping[str, Any]) -> bytes:
+        self.encoded += 1
+        return messages.encode(kind(timestamp=format_rfc1123(NOW), sequence=self.encoded, server="server", **fields))
+
+    def send(self, route: bytes, session_key: bytes, body: bytes) -> bool:
+        self.sent.append(Sent(route, session_key, body))
+        return True
+
+    def take(self) -> list[Sent]:
+        """What was sent since the last time."""
+        sent, self.sent = self.sent, []
+        return sent
+
+    def take_kinds(self) -> list[type[messages.ServerCommand]]:
+        """The kinds of what was sent since the last time."""
+        return [sent.kind for sent in self.take()]
+
+
+class RecordingJobs:
+    """A `nodes.Jobs` that is told which jobs are live for whom."""
+
+    def __init__(self) -> None:
+        self.live: set[tuple[NodeRef, str]] = set()
+        self.heard: list[tuple[NodeRef, messages.NodeMessage]] = []
+        self.downs: list[NodeRef] = []
+        self.when_down: Callable[[NodeRef], None] = lambda _: None
+
+    def concerns(self, node: NodeRef, job_id: str) -> bool:
+        return (node, job_id) in self.live
+
+    def on_message(self, node: NodeRef, message: messages.NodeMessage) -> None:
+        assert (node, message.job_id) in self.live
+        self.heard.append((node, message))
+
+    def on_down(self, node: NodeRef) -> None:
+        self.downs.append(node)
+        self.when_down(node)
+
+
+class RecordingNodes:
+    """A `jobs.Nodes`: every node is idle unless it is said to be elsewhere."""
+
+    def __init__(self) -> None:
+        self.presences: dict[NodeRef, Presence] = {}
+        self.sent: list[tuple[str, list[str], type[messages.ServerCommand], dict[str, Any]]] = []
+        self.rehabs: list[NodeRef] = []
+
+    def presence(self, node: NodeRef) -> Presence:
+        return self.presences.get(node, Presence.IDLE)
+
+    def send(
+        self, organization: str, nodes: Iterable[str], kind: type[messages.ServerCommand], fields: Mapping[str, Any]
+    ) -> None:
+        kind(timestamp="", sequence=1, **fields)  # a message must come of it
+        self.sent.append((organization, list(nodes), kind, dict(fields)))
+
+    def rehab(self, node: NodeRef) -> None:
+        self.rehabs.append(node)
+
+    def told(self, kind: type[messages.ServerCommand]) -> list[str]:
+        """The nodes that messages of a kind went to."""
+        return [name for _, names, told, _ in self.sent if told is kind for name in names]
+
+
+class RecordingFeeds:
+    """A `jobs.Feeds` that nobody reads."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Emit]] = []
+
+    def emit(self, spec: JobSpec, event: Emit) -> None:
+        self.events.append((spec.id, event))
