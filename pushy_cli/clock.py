@@ -12,6 +12,9 @@ class DelayedCall(Protocol):
     def cancel(self) -> None:
         """Do not make it."""
 
+    def active(self) -> bool:
+        """Whether it is still to come."""
+
 
 class Clock(Protocol):
     """What tells the time and calls later; every reactor does."""

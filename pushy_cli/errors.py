@@ -1,9 +1,15 @@
 """What goes wrong for a user: one line that says what, one that says what to do next, and an exit status."""
 
+import os
+import sys
+
 FAILED = 1
 USAGE = 2
 NO_SERVER = 6
 """The server cannot be reached, refuses us, or does not speak the protocol; also: we do not know who we are."""
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 
 class CliError(Exception):
@@ -59,3 +65,13 @@ class UnknownJob(NotFound):
     """There is no such job."""
 
     status = FAILED
+
+
+def reader_has_gone() -> int:
+    """Give up stdout, which nobody reads any more (as in ``pushy job list | head``); the exit status for that.
+
+    What Python still flushes at its end must go somewhere.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    return BROKEN_PIPE

@@ -9,12 +9,10 @@ from typing import NoReturn
 
 import click
 
+from pushy_cli.errors import INTERRUPTED, reader_has_gone
 from pushy_cli.job_commands import job
 from pushy_cli.node_commands import node
 from pushy_cli.options import Group, common_options
-
-_INTERRUPTED = 130
-_BROKEN_PIPE = 141
 
 
 def _version() -> str:
@@ -80,9 +78,7 @@ def main() -> NoReturn:
         status = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)
-        status = _INTERRUPTED
+        status = INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone; what the interpreter flushes at its end would fail again.
-        sys.stdout = None
-        status = _BROKEN_PIPE
+        status = reader_has_gone()
     sys.exit(status)

@@ -22,7 +22,7 @@ from twisted.logger import globalLogBeginner
 from pushy_cli.api import PushServer
 from pushy_cli.clock import Clock
 from pushy_cli.context import REQUEST_TIMEOUT, load_settings
-from pushy_cli.errors import CliError
+from pushy_cli.errors import CliError, reader_has_gone
 from pushy_cli.render import plain
 from pushy_cli.terminal import Console
 from pushy_cli.transport import Client, Transport, make_client
@@ -80,6 +80,7 @@ async def _main(reactor: IReactorCore, given: Mapping[str, Any], command: Comman
 
     def end(number: int) -> None:
         if not signalled.called:
+            console.live("")
             for line in session.farewell or ("Interrupted.",):
                 console.note(line)
             console.close()  # what the command says of its own end is of no use to anybody
@@ -96,11 +97,18 @@ async def _main(reactor: IReactorCore, given: Mapping[str, Any], command: Comman
 async def _guarded(session: Session, command: Command, verbose: bool) -> int:
     """The command's status, or that of its error: this never raises."""
     try:
+        return await _reported(session, command, verbose)
+    except BrokenPipeError:
+        return reader_has_gone()
+
+
+async def _reported(session: Session, command: Command, verbose: bool) -> int:
+    try:
         return await command(session)
+    except BrokenPipeError:
+        raise
     except CliError as error:
         return report(error, session.console)
-    except BrokenPipeError:
-        return 128 + signal.SIGPIPE
     except Exception as error:
         session.console.note(f"Error: {type(error).__name__}: {error}. This is a bug in pushy.")
         if verbose:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, cast
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import CertificateOptions, optionsForClientTLS, platformTrust
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -31,9 +31,11 @@ class Policy:
     def __init__(self, *, trusted: Iterable[Path], verify: bool) -> None:
         """:param trusted: PEM files of certificates that are trusted besides the system's
         :param verify: False believes everybody (Chef's `verify_none`)
+        :raise ConfigurationError: one of the files has no certificate.
         """
         self._trusted = tuple(trusted)
         self._verify = verify
+        _load(crypto.X509Store(), self._trusted)  # what is wrong with them is better said before a connection
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> ConnectionCreator:
         """What makes connections to that server; Twisted calls it."""
@@ -55,11 +57,15 @@ class _Creator:
         connection = self._options.clientConnectionForTLS(protocol)
         store = connection.get_context().get_cert_store()
         assert store is not None  # a new context has one
-        for path in self._trusted:
-            try:
-                store.load_locations(str(path))
-            except SSL.Error:
-                raise ConfigurationError(
-                    f"{path} has no certificate that can be read", "Expected certificates in PEM; remove or mend it."
-                ) from None
+        _load(store, self._trusted)
         return connection
+
+
+def _load(store: crypto.X509Store, trusted: Iterable[Path]) -> None:
+    for path in trusted:
+        try:
+            store.load_locations(str(path))
+        except crypto.Error:
+            raise ConfigurationError(
+                f"{path} has no certificate that can be read", "Expected certificates in PEM; remove or mend it."
+            ) from None

@@ -5,7 +5,7 @@ followed, because a signature holds for one path. Nothing is tried again here. W
 :mod:`pushy_cli.api`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Protocol, cast
 from urllib.parse import urlsplit
@@ -15,11 +15,9 @@ from service_identity import VerificationError
 from treq.client import HTTPClient
 from treq.content import collect
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as RequestTimeout
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as Refusal
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IResponse
 
@@ -96,10 +94,16 @@ class Transport:
         timer = self._clock.callLater(self._settings.request_timeout, exchange.cancel)
         try:
             status, answer = await exchange
-        except (CliError, CancelledError) if timer.active() else ():
+        except CliError:
             raise
         except Exception as error:
-            raise self._no_answer(error, timed_out=not timer.active()) from error
+            # Twisted wraps what happened within a connection in a list of Failures.
+            causes = [reason.value for reason in getattr(error, "reasons", ())] or [error]
+            if not timer.active():
+                causes = [ConnectTimeout()]
+            elif any(isinstance(cause, CancelledError) for cause in causes):
+                raise CancelledError from error
+            raise self._no_answer(causes) from error
         finally:
             if timer.active():
                 timer.cancel()
@@ -146,10 +150,9 @@ class Transport:
         await collect(response, take)
         return response.code, b"".join(chunks)
 
-    def _no_answer(self, error: Exception) -> CliError:
+    def _no_answer(self, causes: Sequence[BaseException]) -> CliError:
         """The error for a connection or an exchange that failed."""
-        causes: list[BaseException] = [reason.value for reason in getattr(error, "reasons", ())]
-        for cause in causes or [error]:
+        for cause in causes:
             if isinstance(cause, VerificationError):
                 return Untrusted(
                     f"The certificate of {self.origin} is for another name",
@@ -161,7 +164,7 @@ class Transport:
                     "If the server is yours, name its CA's certificate with --ca-file, PUSHY_CA_FILE or ca_file.",
                 )
         return Unreachable(
-            f"Cannot reach {self.origin}: {_reason(error, causes, self._settings.request_timeout)}",
+            f"Cannot reach {self.origin}: {_reason(causes, self._settings.request_timeout)}",
             "Check the server's URL, the network, and that pushyd runs there.",
         )
 
@@ -183,7 +186,7 @@ class Transport:
             )
         if status == HTTPStatus.NOT_FOUND:
             return NotFound(f"{self.origin}: {said}", "Check the organization in the server's URL.")
-        if status >= 500 or status in _BUSY:
+        if 500 <= status < 600 or status in _BUSY:
             return ServerFault(
                 f"{self.origin} is at fault: {said} (status {status})", "Try again, and look into the server's log."
             )
@@ -192,21 +195,23 @@ class Transport:
         return Garbage(f"{self.origin} answered with status {status} {phrase}", "Check the server's URL.")
 
 
-def _reason(error: Exception, causes: list[BaseException], timeout: float) -> str:
-    if isinstance(error, RequestTimeout | ConnectTimeout):
-        return f"no answer within {timeout:g} s"
-    if isinstance(error, DNSLookupError):
-        return "its name is not known"
-    if isinstance(error, Refusal):
-        return "connection refused"
-    if isinstance(error, ConnectError):
-        return str(error).rstrip(".")
-    if any(isinstance(cause, SSL.Error) for cause in causes):
-        return "it does not speak TLS as we do"
+def _reason(causes: Sequence[BaseException], timeout: float) -> str:
+    """In a few words, why there was no answer."""
+    for cause in causes:
+        match cause:
+            case ConnectTimeout():
+                return f"no answer within {timeout:g} s"
+            case DNSLookupError():
+                return "its name is not known"
+            case Refusal():
+                return "connection refused"
+            case SSL.Error():
+                return "it does not speak TLS as we do"
+            case ConnectError():
+                return str(cause).rstrip(".")
     if any(isinstance(cause, ConnectionClosed) for cause in causes):
         return "the connection was closed before there was an answer"
-    told = causes[0] if causes else error
-    return f"{type(told).__name__}: {told}"
+    return f"{type(causes[0]).__name__}: {causes[0]}"
 
 
 def _error_text(body: bytes) -> str:

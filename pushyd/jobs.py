@@ -28,8 +28,9 @@ from pushyd.domain.effects import (
     StopTimer,
     Timer,
 )
-from pushyd.domain.job import FromNode, Job, JobEvent, JobSpec, NodeEvent, Start, TimerFired, step
+from pushyd.domain.job import FromNode, Job, JobEvent, JobSpec, Start, TimerFired, step
 from pushyd.domain.node import NodeRef, Presence
+from pushyd.domain.tables import NodeEvent
 from pushyd.store.interface import (
     JobStatusChange,
     JobStore,

@@ -69,14 +69,15 @@ class NodeService:
         self._clock = clock
         self._sessions = sessions
         self._rule = rule
-        self._check_seconds = check_seconds
         self._nodes: dict[NodeRef, Node] = {}
         # The nodes in rehab, and when they were last told to abort.
         self._told: dict[NodeRef, float] = {}
         self._rehab_seconds = rehab_seconds
-        self._last_check = 0.0
+        self._look_seconds = min(rehab_seconds / 4, check_seconds)
+        self._looked = 0.0
+        self._judge_from = 0.0
         self._loops = [
-            Periodic(self._repeat_aborts, rehab_seconds / 4, clock),
+            Periodic(self._repeat_aborts, self._look_seconds, clock),
             Periodic(self._check, check_seconds, clock),
         ]
         self._channel: Channel
@@ -88,7 +89,7 @@ class NodeService:
 
     def start(self) -> None:
         """Begin to look for nodes that are down, and to repeat aborts."""
-        self._last_check = self._clock.seconds()
+        self._looked = self._clock.seconds()
         for loop in self._loops:
             loop.start()
 
@@ -137,7 +138,8 @@ class NodeService:
             kind = Kind.ABORTED if isinstance(message, messages.Aborted) else Kind.OTHER
             unknown = not concerns
         self._step(node, known, Heard(self._clock.seconds(), kind, message.incarnation_id, route, unknown))
-        if concerns and kind is not Kind.HEARTBEAT:
+        # Asked again, for the step may have ended the job: a node that was restarted is down first.
+        if job_id is not None and kind is not Kind.HEARTBEAT and self._jobs.concerns(node, job_id):
             self._jobs.on_message(node, message)
 
     def _step(self, ref: NodeRef, node: Node, event: NodeStep) -> None:
@@ -163,18 +165,25 @@ class NodeService:
         if node and session and node.presence is not _OFFLINE:
             self._channel.send(node.route, session.session_key, body)
 
+    def _look_at_clock(self) -> float:
+        """The time; notices on the way that this process stood still."""
+        now = self._clock.seconds()
+        late = now - self._looked - self._look_seconds
+        self._looked = now
+        if late > self._rule.interval:
+            # The nodes' heartbeats of that time are waiting to be read: their averages do not know of them yet.
+            self._judge_from = now + self._rule.window * self._rule.interval
+            self.log.warn("This process stood still for {late:.1f} s; no node is found down for now", late=late)
+        return now
+
     def _repeat_aborts(self) -> None:
-        due = self._clock.seconds() - self._rehab_seconds
+        due = self._look_at_clock() - self._rehab_seconds
         for ref in [ref for ref, told in self._told.items() if told <= due]:
             self._step(ref, self._nodes[ref], RehabTimer())
 
     def _check(self) -> None:
-        now = self._clock.seconds()
-        late = now - self._last_check - self._check_seconds
-        self._last_check = now
-        if late > self._rule.interval:
-            # It was this process that stood still: the nodes' heartbeats are still waiting to be read.
-            self.log.warn("Looking for nodes that are down {late:.1f} s too late; not judging them now", late=late)
+        now = self._look_at_clock()
+        if now < self._judge_from:
             return
         for ref, node in list(self._nodes.items()):
             if node.presence is not _OFFLINE:

@@ -15,10 +15,11 @@ class Order(Enum):
 
 
 class Timer(Enum):
-    """The two clocks of a job; a job has at most one of them running."""
+    """The clocks of a job; a job has at most one of them running."""
 
     VOTING = "voting"
     RUNNING = "running"
+    ABORTING = "aborting"
 
 
 class FeedEvent(StrEnum):
@@ -64,6 +65,11 @@ class JobChanged:
 
 
 @frozen
+class AbortKept:
+    """The job is being aborted, which is to be kept: a server that starts again goes on aborting it."""
+
+
+@frozen
 class Emit:
     """An event for the job's feed; `node` and `status` where the event has them."""
 
@@ -85,4 +91,4 @@ class StopTimer:
     """The job needs its timer no more."""
 
 
-JobEffect = Send | Rehab | NodeChanged | JobChanged | Emit | StartTimer | StopTimer
+JobEffect = Send | Rehab | NodeChanged | JobChanged | AbortKept | Emit | StartTimer | StopTimer

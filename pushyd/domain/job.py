@@ -6,13 +6,15 @@ does not depend on the size of the job; only the two moves that concern all node
 timeout) look at all of them, once each.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from enum import Enum
 
 from attrs import field, frozen
 
-from pushy_protocol.states import TERMINAL_JOB_STATUSES, TERMINAL_NODE_STATUSES, JobStatus, NodeStatus
+from pushy_protocol.states import TERMINAL_JOB_STATUSES, JobStatus, NodeStatus
+from pushyd.domain import tables
 from pushyd.domain.effects import (
+    AbortKept,
     Emit,
     FeedEvent,
     JobChanged,
@@ -25,6 +27,7 @@ from pushyd.domain.effects import (
     StopTimer,
     Timer,
 )
+from pushyd.domain.tables import NodeEvent
 
 
 @frozen(kw_only=True)
@@ -56,27 +59,24 @@ class Job:
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
         self.status = JobStatus.NEW
+        self.aborting = False
         self.nodes: dict[str, NodeStatus] = dict.fromkeys(spec.nodes, NodeStatus.NEW)
         self.counts: dict[NodeStatus, int] = dict.fromkeys(NodeStatus, 0)
         self.counts[NodeStatus.NEW] = len(self.nodes)
+
+    @classmethod
+    def restored(cls, spec: JobSpec, status: JobStatus, nodes: Mapping[str, NodeStatus], *, aborting: bool) -> "Job":
+        """A job as an earlier run of the server left it; :class:`TakenUp` is what it has to be told first."""
+        job = cls(spec)
+        job.status, job.aborting = status, aborting
+        job.nodes = dict(nodes)
+        job.counts = {**dict.fromkeys(NodeStatus, 0), **Counter(job.nodes.values())}
+        return job
 
     @property
     def ended(self) -> bool:
         """Whether the job has a status that never changes again."""
         return self.status in TERMINAL_JOB_STATUSES
-
-
-class NodeEvent(Enum):
-    """What can come from a node of a job."""
-
-    ACK_COMMIT = "ack_commit"
-    NACK_COMMIT = "nack_commit"
-    ACK_RUN = "ack_run"
-    NACK_RUN = "nack_run"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    ABORTED = "aborted"
-    DOWN = "down"
 
 
 @frozen
@@ -101,82 +101,19 @@ class TimerFired:
     timer: Timer
 
 
-JobEvent = Start | FromNode | TimerFired
-
-
-class _Stand(Enum):
-    """Where a node stands, as far as the tables tell nodes apart."""
-
-    NEW = "new"
-    READY = "ready"
-    RUNNING = "running"
-    TERMINAL = "terminal"
+@frozen
+class AbortRequested:
+    """Somebody wants the job to end now."""
 
 
 @frozen
-class _Row:
-    """What happens to one node: its new status (None: it stays), whether it needs rehab, and what the feed says."""
+class TakenUp:
+    """The server was started again, `elapsed` seconds after the present status began."""
 
-    status: NodeStatus | None = None
-    rehab: bool = False
-    report: str | None = None
+    elapsed: float
 
 
-_NOTHING = _Row()
-_NEW, _READY, _RUNNING, _TERMINAL = _Stand
-_STANDS = {status: _TERMINAL if status in TERMINAL_NODE_STATUSES else _Stand(status.value) for status in NodeStatus}
-
-_DIED_VOTING = _Row(None, True, "client_died_while_voting")
-_DROPPED_OUT = _Row(NodeStatus.UNAVAILABLE, True)
-_WENT_DOWN = _Row(NodeStatus.UNAVAILABLE, True, "down")
-_BACK_TO_REHAB = _Row(None, True)
-
-# No node is `running` while the voting lasts.
-_VOTING: dict[NodeEvent, dict[_Stand, _Row]] = {
-    NodeEvent.ACK_COMMIT: {
-        _NEW: _Row(NodeStatus.READY, False, "success"),
-        _READY: _Row(None, False, "unexpected_commit"),
-        _TERMINAL: _DIED_VOTING,
-    },
-    NodeEvent.NACK_COMMIT: {
-        _NEW: _Row(NodeStatus.NACKED, False, "failure"),
-        _READY: _Row(NodeStatus.UNAVAILABLE, True, "lost_availibility"),
-        _TERMINAL: _DIED_VOTING,
-    },
-    NodeEvent.DOWN: {_NEW: _WENT_DOWN, _READY: _WENT_DOWN, _TERMINAL: _BACK_TO_REHAB},
-    # `aborted` is how a node leaves rehab, so it never sends one there whose part is over (section 6).
-    NodeEvent.ABORTED: {_NEW: _DROPPED_OUT, _READY: _DROPPED_OUT, _TERMINAL: _NOTHING},
-} | {
-    other: {_NEW: _DROPPED_OUT, _READY: _DROPPED_OUT, _TERMINAL: _BACK_TO_REHAB}
-    for other in (NodeEvent.ACK_RUN, NodeEvent.NACK_RUN, NodeEvent.SUCCEEDED, NodeEvent.FAILED)
-}
-
-_DIED_RUNNING = _Row(None, True, "client_died_while_running")
-_CRASHED = _Row(NodeStatus.CRASHED, True, "crashed")
-
-# No node is `new` while the job runs. A `run_start` is told from the rest by its new status.
-_RUN: dict[NodeEvent, dict[_Stand, _Row]] = {
-    NodeEvent.ACK_RUN: {_READY: _Row(NodeStatus.RUNNING), _RUNNING: _NOTHING, _TERMINAL: _DIED_RUNNING},
-    NodeEvent.NACK_RUN: {
-        _READY: _Row(NodeStatus.FAILED, True, "run_nacked"),
-        _RUNNING: _Row(NodeStatus.FAILED, True, "run_nacked_while_running"),
-        _TERMINAL: _DIED_RUNNING,
-    },
-    NodeEvent.SUCCEEDED: {
-        _READY: _CRASHED,
-        _RUNNING: _Row(NodeStatus.SUCCEEDED, False, "success"),
-        _TERMINAL: _DIED_RUNNING,
-    },
-    NodeEvent.FAILED: {
-        _READY: _CRASHED,
-        _RUNNING: _Row(NodeStatus.FAILED, False, "failure"),
-        _TERMINAL: _DIED_RUNNING,
-    },
-    NodeEvent.ABORTED: {_READY: _CRASHED, _RUNNING: _CRASHED, _TERMINAL: _NOTHING},
-} | {
-    other: {_READY: _CRASHED, _RUNNING: _CRASHED, _TERMINAL: _DIED_RUNNING}
-    for other in (NodeEvent.DOWN, NodeEvent.ACK_COMMIT, NodeEvent.NACK_COMMIT)
-}
+JobEvent = Start | FromNode | TimerFired | AbortRequested | TakenUp
 
 
 def step(job: Job, event: JobEvent) -> list[JobEffect]:
@@ -198,6 +135,12 @@ def step(job: Job, event: JobEvent) -> list[JobEffect]:
             _voting_timeout(job, effects)
         case TimerFired(Timer.RUNNING):
             _run_timeout(job, effects)
+        case TimerFired(Timer.ABORTING):
+            _abort_timeout(job, effects)
+        case AbortRequested():
+            _abort(job, effects)
+        case TakenUp(elapsed):
+            _take_up(job, elapsed, effects)
     return effects
 
 
@@ -211,21 +154,24 @@ def _start(job: Job, unavailable: frozenset[str], effects: list[JobEffect]) -> N
         effects.append(Send(asked, Order.COMMIT))
     for node in job.nodes:
         if node in unavailable:
-            _apply(job, node, NodeEvent.DOWN, _WENT_DOWN, effects)
+            _apply(job, node, NodeEvent.DOWN, tables.WENT_DOWN, effects)
     _end_voting(job, effects)
 
 
 def _from_node(job: Job, node: str, what: NodeEvent, effects: list[JobEffect]) -> None:
-    stand = _STANDS[job.nodes[node]]
-    if job.status is JobStatus.VOTING:
-        _apply(job, node, what, _VOTING[what][stand], effects)
+    stand = tables.STANDS[job.nodes[node]]
+    if job.aborting:
+        _apply(job, node, what, tables.WHILE_ABORTING[what].get(stand, tables.NOTHING), effects)
+        _end_aborting(job, effects)
+    elif job.status is JobStatus.VOTING:
+        _apply(job, node, what, tables.WHILE_VOTING[what][stand], effects)
         _end_voting(job, effects)
     elif job.status is JobStatus.RUNNING:
-        _apply(job, node, what, _RUN[what][stand], effects)
+        _apply(job, node, what, tables.WHILE_RUNNING[what][stand], effects)
         _end_running(job, effects)
 
 
-def _apply(job: Job, node: str, what: NodeEvent, row: _Row, effects: list[JobEffect]) -> None:
+def _apply(job: Job, node: str, what: NodeEvent, row: tables.Row, effects: list[JobEffect]) -> None:
     """Carry out one cell of a table."""
     if row.status is not None:
         _move(job, node, row.status, effects)
@@ -268,7 +214,7 @@ def _end_running(job: Job, effects: list[JobEffect]) -> None:
 
 
 def _voting_timeout(job: Job, effects: list[JobEffect]) -> None:
-    if job.status is not JobStatus.VOTING:
+    if job.status is not JobStatus.VOTING or job.aborting:
         return
     silent = tuple(node for node, status in job.nodes.items() if status is NodeStatus.NEW)
     effects += [Emit(FeedEvent.QUORUM_VOTE, node, "voting_timeout") for node in silent]
@@ -277,11 +223,56 @@ def _voting_timeout(job: Job, effects: list[JobEffect]) -> None:
 
 
 def _run_timeout(job: Job, effects: list[JobEffect]) -> None:
-    if job.status is not JobStatus.RUNNING:
+    if job.status is not JobStatus.RUNNING or job.aborting:
         return
-    late = tuple(node for node, status in job.nodes.items() if _STANDS[status] is not _TERMINAL)
+    late = tuple(node for node, status in job.nodes.items() if tables.STANDS[status] is not tables.TERMINAL)
     _send_all_to_rehab(job, late, NodeStatus.TIMED_OUT, effects)
     _end(job, JobStatus.TIMED_OUT, effects)
+
+
+def _abort(job: Job, effects: list[JobEffect]) -> None:
+    """Tell the nodes that committed; those that did not answer yet are out, whatever they answer."""
+    if job.aborting:
+        return
+    job.aborting = True
+    effects.append(AbortKept())
+    for node in [node for node, status in job.nodes.items() if status is NodeStatus.NEW]:
+        _move(job, node, NodeStatus.ABORTED, effects)
+    effects += [Rehab(node) for node, status in job.nodes.items() if tables.STANDS[status] is not tables.TERMINAL]
+    effects.append(StartTimer(Timer.ABORTING, job.spec.voting_timeout))
+    _end_aborting(job, effects)
+
+
+def _end_aborting(job: Job, effects: list[JobEffect]) -> None:
+    """Once every node has confirmed or is down: aborted."""
+    if not job.counts[NodeStatus.READY] and not job.counts[NodeStatus.RUNNING]:
+        _end(job, JobStatus.ABORTED, effects)
+
+
+def _abort_timeout(job: Job, effects: list[JobEffect]) -> None:
+    """A node that sends heartbeats but never confirms: nobody knows what became of its command."""
+    if not job.aborting:
+        return
+    for node in [node for node, status in job.nodes.items() if tables.STANDS[status] is not tables.TERMINAL]:
+        _apply(job, node, NodeEvent.DOWN, tables.CRASHED, effects)
+    _end_aborting(job, effects)
+
+
+def _take_up(job: Job, elapsed: float, effects: list[JobEffect]) -> None:
+    """Go on where an earlier run of the server was cut off, with what is left of the time."""
+    if job.aborting:
+        effects.append(StartTimer(Timer.ABORTING, job.spec.voting_timeout))
+        effects += [Rehab(node) for node, status in job.nodes.items() if tables.STANDS[status] is not tables.TERMINAL]
+        _end_aborting(job, effects)
+    elif job.status is JobStatus.NEW:
+        # Nobody is asked yet: each node will be when it is back.
+        _start(job, frozenset(), effects)
+    elif job.status is JobStatus.VOTING:
+        effects.append(StartTimer(Timer.VOTING, max(0.0, job.spec.voting_timeout - elapsed)))
+        _end_voting(job, effects)
+    else:
+        effects.append(StartTimer(Timer.RUNNING, max(0.0, job.spec.run_timeout - elapsed)))
+        _end_running(job, effects)
 
 
 def _send_all_to_rehab(job: Job, nodes: tuple[str, ...], status: NodeStatus, effects: list[JobEffect]) -> None:

@@ -20,9 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from klein import Klein
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.ssl import ContextFactory
-from twisted.web.iweb import IRequest
 from twisted.web.server import Site
 
 from pushy_protocol.http_signing import SigningError, parse
@@ -67,7 +65,7 @@ class PushServer:
         self.outputs: dict[tuple[str, str], bytes] = {}
         self.node_states: dict[str, tuple[str, str]] = {}
         self.on_look: Callable[[], None] = lambda: None
-        self._port: IListeningPort | None = None
+        self._port: Any = None
 
     def add_job(self, job_id: str, *states: dict[str, Any], **request: Any) -> None:
         """Keep a job that was started before; the newest is the last one that was added."""
@@ -81,16 +79,14 @@ class PushServer:
             self._port = reactor.listenTCP(0, site, interface="127.0.0.1")
         else:
             self._port = reactor.listenSSL(0, site, certificate, interface="127.0.0.1")
-        assert self._port is not None
         scheme = "http" if certificate is None else "https"
         return f"{scheme}://127.0.0.1:{self._port.getHost().port}/organizations/{ORGANIZATION}"
 
     async def close(self) -> None:
-        assert self._port is not None
         await self._port.stopListening()
 
     @app.route(f"/organizations/{ORGANIZATION}/pushy/<path:rest>", methods=["GET", "POST"])
-    def _pushy(self, request: IRequest, rest: str) -> Any:
+    def _pushy(self, request: Any, rest: str) -> Any:
         body = request.content.read()
         self.requests.append(f"{request.method.decode()} {rest}")
         fault = self.faults.popleft() if self.faults else None
@@ -106,7 +102,7 @@ class PushServer:
             return self._start(request, json.loads(body))
         return self._look(request, parts)
 
-    def _authenticate(self, request: IRequest, body: bytes) -> bytes | None:
+    def _authenticate(self, request: Any, body: bytes) -> bytes | None:
         headers = {
             name.decode().lower(): b",".join(values).decode()
             for name, values in request.requestHeaders.getAllRawHeaders()
@@ -126,13 +122,13 @@ class PushServer:
             )
         return None
 
-    def _start(self, request: IRequest, wanted: dict[str, Any]) -> bytes:
+    def _start(self, request: Any, wanted: dict[str, Any]) -> bytes:
         self.add_job(JOB_ID, *self.next_job, **wanted)
         request.setResponseCode(201)
         host = request.getHeader("host")
         return json.dumps({"uri": f"https://{host}/organizations/{ORGANIZATION}/pushy/jobs/{JOB_ID}"}).encode()
 
-    def _look(self, request: IRequest, parts: list[str]) -> bytes:
+    def _look(self, request: Any, parts: list[str]) -> bytes:
         match parts:
             case ["jobs"]:
                 return json.dumps([self._job(job_id, nodes=False) for job_id in reversed(self.jobs)]).encode()
@@ -165,7 +161,7 @@ class PushServer:
         return {"node_name": name, "status": status, "availability": availability}
 
     @staticmethod
-    def _error(request: IRequest, status: int, text: str) -> bytes:
+    def _error(request: Any, status: int, text: str) -> bytes:
         request.setResponseCode(status)
         return json.dumps({"error": [text]}).encode()
 

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,11 +13,15 @@ ASCII = Style(terminal=True, width=80)
 TIME = "Tue, 04 Sep 2012 23:01:02 GMT"
 
 
-def job(status: str = "complete", reasons: dict[str, str] | None = None, **nodes: list[str]) -> Job:
+def job(status: str = "complete", /, **nodes: list[str]) -> Job:
     return Job(
         id="ab" * 16, command="uptime", status=status, run_timeout=3600, created_at=TIME, updated_at=TIME,
-        nodes=nodes or None, reasons=reasons,
+        nodes=nodes or None,
     )  # fmt: skip
+
+
+def explained(ended: Job, reasons: dict[str, str]) -> Job:
+    return msgspec.structs.replace(ended, reasons=reasons)
 
 
 WEB = [f"web{n:03}" for n in range(1, 121)]
@@ -28,9 +33,9 @@ SUMMARIES = {
         "  succeeded  120  web[001-120]",
     ),
     "some failed, with reasons": (
-        job(
-            succeeded=WEB[:116], failed=WEB[116:118], nacked=["db1", "db2"], unavailable=["old"],
-            reasons={"web117": "exit status 3", "web118": "signal 9", "db1": "busy", "db2": "busy"},
+        explained(
+            job(succeeded=WEB[:116], failed=WEB[116:118], nacked=["db1", "db2"], unavailable=["old"]),
+            {"web117": "exit status 3", "web118": "signal 9", "db1": "busy", "db2": "busy"},
         ),
         "Job abababababababababababababababab is complete: 116 of 121 nodes succeeded, in 1:05.\n"
         "  succeeded    116  web[001-116]\n"
@@ -91,7 +96,7 @@ def test_long_names_are_wrapped_on_a_terminal_only() -> None:
 def test_what_others_wrote_cannot_control_the_terminal() -> None:
     evil = "a\x1b]0;title\x07\u202e\x9b2J\n\ud800"
     shown = [
-        render.summary(job(failed=[evil], reasons={evil: evil}), TERMINAL),
+        render.summary(explained(job(failed=[evil]), {evil: evil}), TERMINAL),
         render.job_details(
             Job(id=evil, command=evil, status=evil, run_timeout=1, created_at=evil, updated_at=evil), TERMINAL
         ),

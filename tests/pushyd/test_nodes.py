@@ -158,12 +158,6 @@ class SendingTests(Nodes):
         self.service.send("acme", ["web1"], messages.Run, {"job_id": JOB})
         assert self.channel.take_kinds() == [messages.Run]
 
-    def test_a_new_session_is_used_at_once(self) -> None:
-        self.online(WEB1)
-        session = self.session(WEB1, "k" * 40)
-        self.service.send("acme", ["web1"], messages.Run, {"job_id": JOB})
-        assert [sent.session_key for sent in self.channel.take()] == [session.session_key]
-
 
 class RehabTests(Nodes):
     def test_abort_is_said_again_every_interval_until_it_is_answered(self) -> None:
@@ -376,7 +370,7 @@ class DownTests(Nodes):
         self.online(WEB1, WEB2)
         self.jobs.when_down = fail
         self.pass_time(16)
-        assert len(self.flushLoggedErrors(LookupError)) == 1
+        assert len(self.flushLoggedErrors(LookupError)) == 1  # type: ignore[no-untyped-call]  # Twisted has no types here
         assert self.jobs.downs == [WEB1, WEB2]
 
     def test_after_the_stop_nobody_is_looked_at(self) -> None:
@@ -417,7 +411,7 @@ class StandstillTests(Nodes):
     def test_it_is_said(self) -> None:
         self.stand_still(1.0, 30.0)
         (text,) = texts(self.logged, "warn")
-        assert "stood still for 3" in text
+        assert "stood still for 29.8 s" in text
 
     def test_a_node_that_died_meanwhile_is_down_with_the_next_look(self) -> None:
         self.online(WEB1)

@@ -5,7 +5,8 @@ from attrs import evolve
 
 from pushy_protocol.states import TERMINAL_JOB_STATUSES, TERMINAL_NODE_STATUSES, JobStatus, NodeStatus
 from pushyd.domain.effects import Emit, FeedEvent, JobEffect, NodeChanged, Rehab, Timer
-from pushyd.domain.job import FromNode, Job, JobEvent, NodeEvent, Start, TimerFired, step
+from pushyd.domain.job import FromNode, Job, JobEvent, Start, TimerFired, step
+from pushyd.domain.tables import NodeEvent
 from tests.pushyd.domain.making import counted, job_at, new_job
 
 NODE = "n1"

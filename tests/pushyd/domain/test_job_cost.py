@@ -9,7 +9,8 @@ from attrs import evolve
 
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.effects import JobEffect, Timer
-from pushyd.domain.job import FromNode, Job, NodeEvent, Start, TimerFired, step
+from pushyd.domain.job import FromNode, Job, Start, TimerFired, step
+from pushyd.domain.tables import NodeEvent
 from tests.pushyd.domain.counting import instructions
 from tests.pushyd.domain.making import job_at, new_job
 

@@ -16,7 +16,8 @@ from pushyd.domain.effects import (
     StopTimer,
     Timer,
 )
-from pushyd.domain.job import FromNode, Job, NodeEvent, Start, TimerFired, step
+from pushyd.domain.job import FromNode, Job, Start, TimerFired, step
+from pushyd.domain.tables import NodeEvent
 from tests.pushyd.domain.making import RUN_TIMEOUT, VOTING_TIMEOUT, counted, job_at, new_job
 
 Effects = list[JobEffect]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.effects import Timer
-from pushyd.domain.job import FromNode, JobEvent, NodeEvent, Start, TimerFired
+from pushyd.domain.job import FromNode, JobEvent, Start, TimerFired
+from pushyd.domain.tables import NodeEvent
 from tests.pushyd.domain.living import Life, begun, check_feed
 from tests.pushyd.domain.making import job_at, new_job
 

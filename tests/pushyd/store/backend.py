@@ -1,6 +1,5 @@
 """The two databases, as mixins: a contract is a class without a database, and is run once with each."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +19,8 @@ class Sqlite:
     url: str
 
     @pytest.fixture(autouse=True)
-    def _database(self, tmp_path: Path) -> None:
-        self.url = f"sqlite:///{tmp_path}/pushyd.sqlite"
+    def _database(self, sqlite_database: str) -> None:
+        self.url = sqlite_database
 
 
 class Postgres:
@@ -30,8 +29,8 @@ class Postgres:
     url: str
 
     @pytest.fixture(autouse=True)
-    def _database(self, postgres_url: str) -> None:
-        self.url = postgres_url
+    def _database(self, postgres_database: str) -> None:
+        self.url = postgres_database
 
 
 class StoreCase(TestCase):

@@ -1,0 +1,58 @@
+"""The file that a job brings along."""
+
+import os
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from pushy_agent.jobfile import JobFiles
+from tests.pushy_agent.test_order import BOB
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_file_for_ourselves(tmp_path: Path) -> None:
+    files = JobFiles(tmp_path / "state" / "files")
+    path = files.write(b"\0content", None)
+    assert path.read_bytes() == b"\0content"
+    assert path.name.startswith("pushy_file")
+    assert (mode(path), mode(path.parent)) == (0o600, 0o700)
+    files.remove(path)
+    files.remove(path)
+    assert not path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_for_another_user_can_be_reached_but_not_found(tmp_path: Path) -> None:
+    files = JobFiles(tmp_path / "files")
+    path = files.write(b"x", BOB)
+    assert (path.stat().st_uid, path.stat().st_gid, mode(path)) == (BOB.uid, BOB.gid, 0o600)
+    assert mode(path.parent) == 0o711
+    files.write(b"x", None)
+    assert mode(path.parent) == 0o700
+
+
+def test_a_link_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "files").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PermissionError, match="expected a directory that belongs to the agent"):
+        JobFiles(tmp_path / "files").write(b"x", None)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_nothing_is_left_of_a_file_that_cannot_be_given_away(tmp_path: Path) -> None:
+    impossible = evolve(BOB, uid=2**32 - 1, gid=2**32 - 2)
+    if os.geteuid() == 0:
+        impossible = evolve(BOB, uid=-2, gid=-2)
+    with pytest.raises((OSError, ValueError, OverflowError)):
+        JobFiles(tmp_path).write(b"x", impossible)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        JobFiles(tmp_path / "file" / "files").write(b"x", None)

@@ -1,0 +1,193 @@
+"""Real processes: how they start, what is read of them, and how they end with all of their group."""
+
+import os
+import pwd
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.trial.unittest import TestCase
+
+from pushy_agent import process
+from pushy_agent.clock import sleep
+from pushy_agent.job import Exit
+from pushy_agent.order import Order, look_up_user
+from pushy_agent.output import CAPTURE_LIMIT, Captured
+from pushy_agent.process import CannotStart, Process, group_members
+
+ENV = {"PATH": os.environ["PATH"]}
+
+
+def order(*argv: str, capture: bool = True, **more: Any) -> Order:
+    return Order(job_id="j1", argv=argv, env=ENV, capture=capture, **more)
+
+
+def shell(script: str, **more: Any) -> Order:
+    return order("/bin/sh", "-c", script, **more)
+
+
+class ProcessTests(TestCase):
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.reactor: Any = the_reactor
+        self.directory = Path(self.mktemp()).absolute()  # type: ignore[no-untyped-call]  # trial's
+        self.directory.mkdir()
+
+    def start(self, order: Order) -> "tuple[Process, Deferred[Exit]]":
+        ended: Deferred[Exit] = Deferred()
+        child = Process(self.reactor, order, order.env, ended.callback)
+        self.addCleanup(self._no_trace, child, set(os.listdir("/proc/self/fd")))
+        return child, ended
+
+    async def run_to_end(self, order: Order) -> Exit:
+        return await self.start(order)[1]
+
+    def _no_trace(self, child: Process, descriptors: set[str]) -> None:
+        with self.assertRaises(ChildProcessError):
+            os.waitpid(child.pid, os.WNOHANG)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            await sleep(self.reactor, 0.01)
+
+    async def test_status_and_output(self) -> None:
+        how = await self.run_to_end(shell("echo out; echo err >&2; exit 7"))
+        assert how == Exit(status=7, stdout=Captured(head=b"out\n"), stderr=Captured(head=b"err\n"))
+
+    async def test_signal(self) -> None:
+        how = await self.run_to_end(shell("kill -KILL $$", capture=False))
+        assert how == Exit(signal=signal.SIGKILL)
+
+    async def test_without_capture_output_goes_nowhere(self) -> None:
+        how = await self.run_to_end(shell("readlink /proc/self/fd/1 | grep -q /dev/null", capture=False))
+        assert how.status != 0 or how.stdout is None  # the pipe's end is grep's
+        how = await self.run_to_end(shell("echo lost; echo lost >&2", capture=False))
+        assert how == Exit(status=0)
+
+    async def test_its_surroundings(self) -> None:
+        script = (
+            "umask; ls /proc/self/fd | tr '\\n' ' '; readlink /proc/self/fd/0; pwd; "
+            "set -- $(cat /proc/$$/stat); test $5 = $$ -a $6 = $$ && echo leader; env"
+        )
+        how = await self.run_to_end(shell(script, cwd=str(self.directory)))
+        assert how.stdout is not None
+        lines = how.stdout.text().splitlines()
+        # 0, 1, 2, and the directory that ls lists.
+        assert lines[:4] == ["0022", "0 1 2 3 /dev/null", str(self.directory), "leader"]
+        assert {line.partition("=")[0] for line in lines[4:]} <= {"PATH", "PWD", "_", "OLDPWD", "SHLVL"}
+
+    async def test_signals_are_as_usual(self) -> None:
+        # Python ignores SIGPIPE, which would make `yes | head` complain.
+        how = await self.run_to_end(shell("yes | head -n 1"))
+        assert how == Exit(status=0, stdout=Captured(head=b"y\n"), stderr=Captured(head=b""))
+
+    async def test_fifty_megabytes_leave_the_reactor_time(self) -> None:
+        turns: list[float] = []
+        beats = LoopingCall(lambda: turns.append(time.monotonic()))
+        _ = beats.start(0.02)
+        how = await self.run_to_end(shell("head -c 52428800 /dev/zero; echo end; echo err >&2"))
+        beats.stop()
+        assert how.stdout is not None
+        assert how.stdout.left_out == 52428800 + 4 - CAPTURE_LIMIT
+        assert how.stdout.tail.endswith(b"\0end\n")
+        assert how.stderr == Captured(head=b"err\n")
+        longest = max(after - before for before, after in zip(turns, turns[1:], strict=False))
+        assert longest < 0.5
+
+    async def test_closed_output(self) -> None:
+        how = await self.run_to_end(shell("exec >&- 2>&-; sleep 0.2; exit 4"))
+        assert how == Exit(status=4, stdout=Captured(head=b""), stderr=Captured(head=b""))
+
+    async def test_output_held_open_by_a_grandchild_is_not_waited_for(self) -> None:
+        child, ended = self.start(shell("echo before; sleep 30 & echo $!"))
+        how = await ended
+        assert how.status == 0
+        assert how.stdout is not None
+        before, pid = how.stdout.text().split()
+        assert before == "before"
+        # It was left alone: only an abort ends the group.
+        os.kill(int(pid), signal.SIGKILL)
+
+    async def test_end_of_the_whole_group(self) -> None:
+        child, ended = self.start(shell("sleep 60 & sleep 60 & (sleep 60 & sleep 60) & echo; wait"))
+        await self.until(lambda: len(list(group_members(child.pid))) >= 5)
+        child.end()
+        child.end()
+        how = await ended
+        assert how.signal == signal.SIGTERM
+        assert list(group_members(child.pid)) == []
+
+    async def test_what_ignores_term_is_killed(self) -> None:
+        self.patch(process, "TERM_TIME", 0.3)
+        child, ended = self.start(shell("trap '' TERM; sleep 60 & echo; while :; do sleep 60; done"))
+        await self.until(lambda: len(list(group_members(child.pid))) >= 2)
+        child.end()
+        assert (await ended).signal == signal.SIGKILL
+        assert list(group_members(child.pid)) == []
+
+    async def test_a_grandchild_that_ignores_term_is_killed_too(self) -> None:
+        self.patch(process, "TERM_TIME", 0.3)
+        script = f"(trap '' TERM; touch {self.directory}/ready; while :; do sleep 60; done) & wait"
+        child, ended = self.start(shell(script))
+        await self.until((self.directory / "ready").exists)
+        child.end()
+        assert (await ended).signal == signal.SIGTERM
+        assert list(group_members(child.pid)) == []
+
+    async def test_end_while_the_last_output_is_awaited(self) -> None:
+        child, ended = self.start(shell("sleep 60 & exit 0"))
+        await self.until(lambda: child._exited)
+        child.end()
+        assert (await ended).status == 0
+        assert list(group_members(child.pid)) == []
+
+    async def test_end_after_the_end(self) -> None:
+        child, ended = self.start(order("true"))
+        await ended
+        child.end()
+
+    async def test_ended_is_never_told_from_within_end(self) -> None:
+        child, ended = self.start(order("true", capture=False))
+        await self.until(lambda: os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
+        child.end()
+        assert not ended.called
+        await ended
+
+    async def test_what_cannot_be_started(self) -> None:
+        plain = self.directory / "plain"
+        plain.write_text("not a program")
+        for argv, more, reason in (
+            (["/no/such"], {}, "no_such_command"),
+            (["no-such-command"], {}, "no_such_command"),
+            ([str(plain)], {}, "cannot_start"),
+            (["true"], {"cwd": "/no/such"}, "no_such_dir"),
+            (["true", "\ud800"], {}, "cannot_start"),
+            (["true", "x" * 3_000_000], {}, "cannot_start"),
+        ):
+            with self.assertRaises(CannotStart) as raised:
+                Process(self.reactor, order(*argv, **more), ENV, lambda how: None)  # type: ignore[arg-type]  # a mix
+            assert raised.exception.reason == reason, argv
+
+    async def test_another_user(self) -> None:
+        if os.geteuid() != 0:
+            identity = look_up_user(pwd.getpwuid(os.geteuid()).pw_name)
+        else:
+            identity = evolve(look_up_user("nobody"), groups=(4321, look_up_user("nobody").gid))
+        how = await self.run_to_end(shell("id -u; id -g; id -G", identity=identity))
+        assert how.stdout is not None
+        uid, gid, groups = how.stdout.text().splitlines()
+        assert (int(uid), int(gid)) == (identity.uid, identity.gid)
+        assert {int(group) for group in groups.split()} == {identity.gid, *identity.groups}
+
+    async def test_no_descriptor_is_left(self) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            await self.run_to_end(shell("echo x"))
+        assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,51 @@
+"""Databases that have the schema already: making it anew would be most of the time of most tests."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pushyd.store.engine import parse_url, prepare_file, writer_engine
+from pushyd.store.migrations import bring_up_to_date
+from tests import postgres
+
+
+def migrated(url: str) -> str:
+    """Make the schema in a database, and let go of it."""
+    prepare_file(parse_url(url))
+    engine = writer_engine(parse_url(url))
+    bring_up_to_date(engine)
+    engine.dispose()
+    return url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "pushyd.sqlite"
+    migrated(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_database(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a new SQLite database with the schema."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path)}"
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: postgres.Server) -> str:
+    return migrated(postgres_server.create_database()).partition("?")[0].rpartition("/")[2]
+
+
+@pytest.fixture
+def postgres_database(postgres_server: postgres.Server, postgres_template: str) -> str:
+    """The URL of a new PostgreSQL database with the schema."""
+    return postgres_server.create_database(postgres_template)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a new database with the schema: the test is run with each of the two."""
+    name = "sqlite_database" if request.param == "sqlite" else "postgres_database"
+    yield request.getfixturevalue(name)
