@@ -91,7 +91,7 @@ class AgentService(Service):
 
     def _bootstrap(self) -> Bootstrap:
         config = self._config
-        policy = Policy(trusted=config.trusted_certificates, verify=config.verify_peer)
+        policy = Policy(trusted=config.trusted, verify=config.verify_peer)
         return Bootstrap(
             requests=SignedClient(make_client(self._reactor, policy), self._reactor, self._surroundings.now),
             server_url=config.server_url,

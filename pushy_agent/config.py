@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from attrs import frozen
-from OpenSSL import crypto
-from twisted.internet.ssl import Certificate
+from cryptography.x509 import load_pem_x509_certificates
 
 from pushy_agent import whitelist
 from pushy_agent.whitelist import Whitelist, WhitelistError
@@ -63,7 +62,7 @@ class Config:
     validation_key: Path | None
     validation_client_name: str
     verify_peer: bool
-    trusted_certificates: tuple[Certificate, ...]
+    trusted: tuple[Path, ...]
     file_dir: Path
     max_body_size: int | None
     log_level: LogLevel
@@ -110,7 +109,7 @@ class _Reading:
             validation_key=self._path("validation_key", settings.validation_key),
             validation_client_name=settings.validation_client_name or f"{organization}-validator",
             verify_peer=settings.ssl_verify_mode == "verify_peer",
-            trusted_certificates=self._certificates(settings),
+            trusted=self._certificates(settings),
             file_dir=self._directory(settings.file_dir),
             max_body_size=settings.max_body_size,
             log_level=settings.log_level,
@@ -182,29 +181,26 @@ class _Reading:
         except KeyFormatError as error:
             raise self._wrong(key, f"{path}: {error}") from None
 
-    def _certificates(self, settings: _Settings) -> tuple[Certificate, ...]:
-        certificates: list[Certificate] = []
+    def _certificates(self, settings: _Settings) -> tuple[Path, ...]:
+        files: list[tuple[str, Path]] = []
         if (file := self._path("ca_file", settings.ca_file)) is not None:
-            certificates += self._read_certificates("ca_file", file)
+            files.append(("ca_file", file))
         if (directory := self._path("trusted_certs_dir", settings.trusted_certs_dir)) is not None:
             if not directory.is_dir():
                 raise self._wrong("trusted_certs_dir", f"expected a directory, got {directory}")
-            for file in sorted([*directory.glob("*.crt"), *directory.glob("*.pem")]):
-                certificates += self._read_certificates("trusted_certs_dir", file)
-        return tuple(certificates)
+            found = sorted([*directory.glob("*.crt"), *directory.glob("*.pem")])
+            files += [("trusted_certs_dir", file) for file in found]
+        for key, file in files:
+            self._check_certificates(key, file)
+        return tuple(file for _, file in files)
 
-    def _read_certificates(self, key: str, path: Path) -> list[Certificate]:
+    def _check_certificates(self, key: str, path: Path) -> None:
         try:
-            text = path.read_text(encoding="ascii", errors="replace")
-            blocks = re.findall(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.DOTALL)
-            certificates = [Certificate.loadPEM(block) for block in blocks]
+            load_pem_x509_certificates(path.read_bytes())
         except OSError as error:
             raise self._wrong(key, f"{path}: {error.strerror}") from None
-        except (crypto.Error, ValueError):
-            certificates = []
-        if not certificates:
-            raise self._wrong(key, f"{path}: expected certificates in PEM")
-        return certificates
+        except ValueError:
+            raise self._wrong(key, f"{path}: expected certificates in PEM") from None
 
     def _whitelist(self, table: Mapping[str, object]) -> Whitelist:
         try:

@@ -5,7 +5,7 @@ An answer, whatever its status, is no failure here; what it means is for the cal
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -15,7 +15,6 @@ from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet import error as errors
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -83,10 +82,12 @@ class SignedClient:
         clock = cast("IReactorTime", self._clock)  # of which only callLater is used
         exchange = Deferred.fromCoroutine(self._exchange(method, url, headers, body))
         try:
-            return await exchange.addTimeout(REQUEST_TIMEOUT, clock)
+            return await exchange.addTimeout(REQUEST_TIMEOUT, clock, _too_late)
         except (CancelledError, Unreachable):
             raise
         except Exception as error:
+            if isinstance(_cause(error), CancelledError):  # by our caller, in Twisted's wrapping
+                raise CancelledError from error
             # What fails in a request is told by some dozen classes of several libraries.
             raise Unreachable(explain(error, urlsplit(url).hostname or "")) from error
 
@@ -106,29 +107,38 @@ class SignedClient:
 
 def explain(error: BaseException, host: str) -> str:
     """Why a request failed, in an operator's words."""
-    # Twisted wraps what happened inside a connection in a list of Failures.
-    if reasons := getattr(error, "reasons", None):
-        causes = [reason.value for reason in reasons]
-        telling = [cause for cause in causes if not isinstance(cause, errors.ConnectionClosed)]
-        return explain((telling or causes)[0], host)
-    match error:
+    match _cause(error):
         case errors.DNSLookupError():
             return f"DNS: no address for {host}"
         case errors.ConnectionRefusedError():
             return "connection refused"
         case errors.NoRouteError():
             return "no route to the host"
-        case errors.TimeoutError() | DeferredTimeoutError():
-            return f"no answer within {REQUEST_TIMEOUT:.0f} s"
+        case errors.TimeoutError():
+            return f"no connection within {REQUEST_TIMEOUT:.0f} s"
         case VerificationError():
             return f"TLS: the server's certificate is not for {host}"
-        case SSL.Error():
-            return f"TLS: {_openssl_words(error)}"
+        case SSL.Error(args=details):
+            return f"TLS: {_openssl_words(details)}"
         case errors.ConnectionClosed():
             return "the connection was closed before the answer"
-        case errors.ConnectError():
-            return f"connection failed: {error}"
-    return f"{type(error).__name__}: {error}"
+        case errors.ConnectError() as cause:
+            return f"connection failed: {cause}"
+        case cause:
+            return f"{type(cause).__name__}: {cause}"
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What Twisted wraps in lists of Failures: the first that is more than the loss of the connection."""
+    causes = [reason.value for reason in getattr(error, "reasons", ())]
+    if not causes:
+        return error
+    telling = [cause for cause in causes if not isinstance(cause, errors.ConnectionClosed)]
+    return _cause((telling or causes)[0])
+
+
+def _too_late(_result: object, timeout: float) -> NoReturn:
+    raise Unreachable(f"no answer within {timeout:.0f} s")
 
 
 class _Body(Protocol):
@@ -165,7 +175,7 @@ def _read(response: Any) -> Deferred[bytes]:
     return body.done
 
 
-def _openssl_words(error: SSL.Error) -> str:
+def _openssl_words(details: tuple[Any, ...]) -> str:
     # A list of (library, function, reason); empty where the peer just left.
-    reasons = [str(entry[-1]) for entry in error.args[0]] if error.args else []
+    reasons = [str(entry[-1]) for entry in details[0]] if details else []
     return "; ".join(reasons) or "the handshake was broken off"

@@ -23,7 +23,7 @@ class JobFiles:
     def write(self, content: bytes, identity: Identity | None) -> Path:
         """Write a file (0600) that belongs to the user, and return its path.
 
-        :raise OSError: it cannot be written; nothing is left of it.
+        :raise OSError: it cannot be written. Whatever is raised, nothing is left of it.
         """
         self._prepare(identity)
         descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=self._directory)  # 0600, and never an existing one
@@ -33,7 +33,7 @@ class JobFiles:
                 file.write(content)
                 if identity is not None:
                     os.fchown(file.fileno(), identity.uid, identity.gid)
-        except OSError:
+        except BaseException:
             path.unlink(missing_ok=True)
             raise
         return path

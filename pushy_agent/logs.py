@@ -20,21 +20,23 @@ _KEEP = 5
 _TALKATIVE = ("twisted.web", "twisted.internet", "twisted.application")
 
 
-def make_observer(level: str, path: Path | None) -> ILogObserver:
-    """What takes the log's events: those of `level` and above go to the file, or to the standard output.
-
-    :raise OSError: the file cannot be opened.
-    """
+def make_observer(level: str, stream: TextIO) -> ILogObserver:
+    """What takes the log's events: it writes those of `level` and above to a stream."""
     predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.lookupByName(level))
     if level != "debug":
         for namespace in _TALKATIVE:
             predicate.setLogLevelForNamespace(namespace, LogLevel.warn)
-    # A LogFile writes text or bytes, but has no type that says so.
-    stream = sys.stdout if path is None else cast("TextIO", _open(path))
     # What mypy takes from zope's interfaces, these do provide.
     observer = cast("ILogObserver", textFileLogObserver(stream))
     return cast("ILogObserver", FilteringLogObserver(observer, [cast("ILogFilterPredicate", predicate)]))
 
 
-def _open(path: Path) -> LogFile:
-    return LogFile(path.name, str(path.parent), rotateLength=_ROTATE_BYTES, maxRotatedFiles=_KEEP, defaultMode=0o640)
+def open_log(path: Path | None) -> TextIO:
+    """The stream to log to: a file that is rotated when it is large, or the standard output.
+
+    :raise OSError: the file cannot be opened.
+    """
+    if path is None:
+        return sys.stdout
+    file = LogFile(path.name, str(path.parent), rotateLength=_ROTATE_BYTES, maxRotatedFiles=_KEEP, defaultMode=0o640)
+    return cast("TextIO", file)  # it writes text or bytes, but has no type that says so

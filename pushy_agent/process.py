@@ -54,14 +54,24 @@ class Process:
 
     log = Logger()
 
-    def __init__(self, reactor: Reactor, order: Order, env: Mapping[str, str], ended: Callable[[Exit], None]) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        order: Order,
+        env: Mapping[str, str],
+        ended: Callable[[Exit], None],
+        *,
+        term_time: float = TERM_TIME,
+    ) -> None:
         """Start it.
 
         :param env: its whole environment
+        :param term_time: seconds from TERM to KILL
         :raise CannotStart: it cannot be.
         """
         self._reactor = reactor
         self._ended = ended
+        self._term_time = term_time
         self._child = _start(order, env)
         self._ending = False
         self._exited = False
@@ -81,11 +91,11 @@ class Process:
         return self._child.pid
 
     def end(self) -> None:
-        """End the whole group: TERM now, KILL after :data:`TERM_TIME` to what is left. A second call does nothing."""
+        """End the whole group: TERM now, KILL after `term_time` to what is left. A second call does nothing."""
         if self._ending or self._finished:
             return
         self._ending = True
-        self._set_timer(TERM_TIME, self._kill)
+        self._set_timer(self._term_time, self._kill)
         self._signal(signal.SIGTERM)
         if self._exited:
             self._await_group()
@@ -116,7 +126,7 @@ class Process:
 
     def _kill(self) -> None:
         self.log.warn("Process group {pid} is still there after SIGTERM, so it is killed", pid=self.pid)
-        self._set_timer(TERM_TIME, self._give_up)
+        self._set_timer(self._term_time, self._give_up)
         self._signal(signal.SIGKILL)
 
     def _give_up(self) -> None:

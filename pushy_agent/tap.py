@@ -15,7 +15,7 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 
 from pushy_agent.config import Config, ConfigError, load
-from pushy_agent.logs import make_observer
+from pushy_agent.logs import make_observer, open_log
 
 DEFAULT_CONFIG = "/etc/pushy/pushy-agent.toml"
 DEFAULT_LOGFILE = "pushy-agent.log"
@@ -89,15 +89,19 @@ class Options(usage.Options):
         """Print this help and exit."""
         self.opt_help()  # type: ignore[no-untyped-call]  # Twisted's
 
-    def log_observer(self) -> ILogObserver | None:
-        """What takes the log, or None where twistd was told to use the system's or another."""
+    @property
+    def logs_elsewhere(self) -> bool:
+        """Whether twistd was told to use the system's log or another."""
+        return self.parent is not None and bool(self.parent.get("logger") or self.parent.get("syslog"))
+
+    @property
+    def log_path(self) -> Path | None:
+        """The file to log to, None for the standard output: as our settings say, then as twistd was told."""
+        if self.config.logfile is not None:
+            return self.config.logfile
         twistd = self.parent or {"nodaemon": True}
-        if twistd.get("logger") or twistd.get("syslog"):
-            return None
-        path = self.config.logfile
-        if path is None and (name := twistd.get("logfile") or ("-" if twistd["nodaemon"] else DEFAULT_LOGFILE)) != "-":
-            path = Path(name).absolute()
-        return make_observer(self.config.log_level, path)
+        name = twistd.get("logfile") or ("-" if twistd["nodaemon"] else DEFAULT_LOGFILE)
+        return None if name == "-" else Path(name).absolute()
 
 
 class Agent(MultiService):
@@ -109,8 +113,12 @@ class Agent(MultiService):
 
     def setServiceParent(self, parent: Any) -> None:
         """Join an application, which twistd asks next where to log."""
-        if isinstance(parent, Componentized) and (observer := self._options.log_observer()) is not None:
-            parent.setComponent(ILogObserver, observer)
+        if isinstance(parent, Componentized) and not self._options.logs_elsewhere:
+            try:
+                stream = open_log(self._options.log_path)
+            except OSError as error:
+                raise SystemExit(f"pushy-agent: logfile: {error.filename}: {error.strerror}") from None
+            parent.setComponent(ILogObserver, make_observer(self._options.config.log_level, stream))
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted's
 
 

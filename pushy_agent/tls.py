@@ -4,12 +4,13 @@ The name in the certificate is checked against that in the URL (by service-ident
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, cast
 
 from OpenSSL import SSL
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import Certificate, CertificateOptions, optionsForClientTLS, platformTrust
+from twisted.internet.ssl import CertificateOptions, optionsForClientTLS, platformTrust
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
@@ -26,8 +27,8 @@ class ConnectionCreator(Protocol):
 class Policy:
     """How a server's certificate is checked."""
 
-    def __init__(self, *, trusted: Sequence[Certificate], verify: bool) -> None:
-        """:param trusted: certificates that are trusted besides the system's
+    def __init__(self, *, trusted: Sequence[Path], verify: bool) -> None:
+        """:param trusted: PEM files of certificates that are trusted besides the system's
         :param verify: False believes everybody (`ssl_verify_mode = "verify_none"`)
         """
         self._trusted = tuple(trusted)
@@ -45,7 +46,7 @@ class Policy:
 class _Verified:
     """Adds certificates to what is trusted: Twisted takes the system's or a list, not both."""
 
-    def __init__(self, options: ConnectionCreator, trusted: tuple[Certificate, ...]) -> None:
+    def __init__(self, options: ConnectionCreator, trusted: tuple[Path, ...]) -> None:
         self._options = options
         self._trusted = trusted
 
@@ -53,8 +54,8 @@ class _Verified:
         connection = self._options.clientConnectionForTLS(protocol)
         store = connection.get_context().get_cert_store()
         assert store is not None  # a new context has one
-        for certificate in self._trusted:
-            store.add_cert(certificate.original)
+        for path in self._trusted:
+            store.load_locations(str(path))
         return connection
 
 

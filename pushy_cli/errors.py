@@ -35,6 +35,10 @@ class Unreachable(CliError):
     """No answer came from the server; it may come later."""
 
 
+class NoAnswer(Unreachable):
+    """As that, and the request may have arrived."""
+
+
 class Untrusted(CliError):
     """Who answered has no certificate that we believe."""
 

@@ -159,10 +159,11 @@ def list_jobs(ctx: click.Context) -> None:
 @click.argument("nodes", metavar="[NODE...]", nargs=-1, type=NodeName())
 @click.pass_context
 def output(ctx: click.Context, job_id: str, nodes: tuple[str, ...], channel: str | None) -> None:
-    """Show what job ID wrote on its nodes, or on every NODE named; 'last' is the newest job.
+    """Show what job ID wrote on its nodes.
 
-    Nodes that wrote the same are shown together. One NODE with --channel gives its bytes as they are when stdout is
-    a pipe or a file. Exits with 1 if there is no such job.
+    That is on all of them, or on every NODE named; 'last' as ID is the newest job. Nodes that wrote the same are shown
+    together. One NODE with --channel gives its bytes as they are when stdout is a pipe or a file. Exits with 1 if
+    there is no such job.
     """
     from pushy_cli import jobs
 

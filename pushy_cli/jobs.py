@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pushy_cli import captured, render
 from pushy_cli.api import job_id_in
-from pushy_cli.errors import FAILED, CliError, UnknownJob
+from pushy_cli.errors import FAILED, CliError, NoAnswer, UnknownJob
 from pushy_cli.following import follow, pace, progress_on
 from pushy_cli.json_results import to_json
 from pushy_cli.session import Session
@@ -48,7 +48,11 @@ async def start(session: Session, request: JobRequest, *, wait: bool, interval: 
     :param interval: seconds between two looks, or None for what is sensible
     """
     console = session.console
-    created = await session.server.start_job(request)
+    try:
+        created = await session.server.start_job(request)
+    except NoAnswer as error:
+        error.hint = "The job may have been started nevertheless; look before you try again: pushy job list"
+        raise
     job_id = job_id_in(created.uri)
     if not wait and session.json:
         console.result(to_json({"id": job_id, "uri": created.uri}))
@@ -57,7 +61,7 @@ async def start(session: Session, request: JobRequest, *, wait: bool, interval: 
     (console.note if session.json else console.result)(f"Started. Job ID: {job_id}")
     if not wait:
         return SUCCEEDED
-    session.farewell = (f"Job {job_id} goes on without us.", f"Look at it with: pushy job status {job_id}")
+    console.farewell = (f"Job {job_id} goes on without us.", f"Look at it with: pushy job status {job_id}")
     started = session.clock.seconds()
     try:
         job = await follow(

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -43,9 +44,6 @@ class Session:
     json: bool
     """Whether results are JSON (``-F json``) rather than text."""
 
-    farewell: tuple[str, ...] = ()
-    """What to say when a signal ends the command."""
-
 
 Command = Callable[[Session], Awaitable[int]]
 
@@ -62,62 +60,50 @@ def run(given: Mapping[str, Any], command: Command) -> NoReturn:
     task.react(lambda reactor: Deferred.fromCoroutine(_main(reactor, given, command)))
 
 
-def report(error: CliError, console: Console) -> int:
-    """Show an error in two lines; its exit status."""
-    console.note(f"Error: {plain(error.what.rstrip('.'))}.\nHint:  {plain(error.hint)}")
-    return error.status
-
-
 async def _main(reactor: IReactorCore, given: Mapping[str, Any], command: Command) -> NoReturn:
     # Twisted would write tracebacks of what it logs to stderr; errors that matter are raised.
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
     console = Console(sys.stdout, sys.stderr, os.environ)
     signalled: Deferred[int] = Deferred()
-    try:
-        session = _make_session(reactor, given, console)
-    except CliError as error:
-        raise SystemExit(report(error, console)) from None
 
     def end(number: int) -> None:
         if not signalled.called:
-            console.live("")
-            for line in session.farewell or ("Interrupted.",):
-                console.note(line)
-            console.close()  # what the command says of its own end is of no use to anybody
+            console.close(*console.farewell)  # what the command says of its own end is of no use to anybody
             signalled.callback(128 + number)
 
     threads = cast("IReactorFromThreads", reactor)
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, lambda number, _frame: threads.callFromThread(end, number))
-    _, status = await race([Deferred.fromCoroutine(_guarded(session, command, bool(given.get("verbose")))), signalled])
+    _, status = await race([Deferred.fromCoroutine(_guarded(reactor, given, console, command)), signalled])
     console.close()
     raise SystemExit(status)
 
 
-async def _guarded(session: Session, command: Command, verbose: bool) -> int:
-    """The command's status, or that of its error: this never raises."""
+async def _guarded(reactor: IReactorCore, given: Mapping[str, Any], console: Console, command: Command) -> int:
+    """The command's status, or that of its error: this never raises, for nobody would show it."""
     try:
-        return await _reported(session, command, verbose)
+        try:
+            return await command(_make_session(reactor, given, console))
+        except CliError as error:
+            return _report(error, console)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            return _report_bug(error, console, verbose=bool(given.get("verbose")))
     except BrokenPipeError:
         return reader_has_gone()
 
 
-async def _reported(session: Session, command: Command, verbose: bool) -> int:
-    try:
-        return await command(session)
-    except BrokenPipeError:
-        raise
-    except CliError as error:
-        return report(error, session.console)
-    except Exception as error:
-        session.console.note(f"Error: {type(error).__name__}: {error}. This is a bug in pushy.")
-        if verbose:
-            import traceback
+def _report(error: CliError, console: Console) -> int:
+    console.note(f"Error: {plain(error.what.rstrip('.'))}.\nHint:  {plain(error.hint)}")
+    return error.status
 
-            session.console.note(traceback.format_exc().rstrip())
-        else:
-            session.console.note("Hint:  --verbose shows where; please report it.")
-        return _BUG
+
+def _report_bug(error: Exception, console: Console, *, verbose: bool) -> int:
+    console.note(f"Error: {plain(f'{type(error).__name__}: {error}')}. This is a bug in pushy.")
+    where = "".join(traceback.format_exception(error)).rstrip() if verbose else "Hint:  --verbose shows where it is."
+    console.note(where)
+    return _BUG
 
 
 def _make_session(reactor: IReactorCore, given: Mapping[str, Any], console: Console) -> Session:

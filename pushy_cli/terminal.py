@@ -25,6 +25,8 @@ class Console:
         self._environment = environment
         self._live = ""
         self._closed = False
+        self.farewell: tuple[str, ...] = ("Interrupted.",)
+        """What is to be said when a signal ends the call."""
 
     @property
     def is_live(self) -> bool:
@@ -65,9 +67,11 @@ class Console:
             self._put(self._err, f"{_ERASE_LINE}{line}")
             self._live = line
 
-    def close(self) -> None:
-        """Remove the live line; from now on, whatever is said goes nowhere."""
+    def close(self, *last: str) -> None:
+        """Remove the live line and write the last lines to stderr; from now on, whatever is said goes nowhere."""
         self._erase()
+        for line in last:
+            self.note(line)
         self._closed = True
 
     def _write(self, stream: BinaryIO, text: str) -> None:

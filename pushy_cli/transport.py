@@ -23,7 +23,17 @@ from twisted.web.iweb import IAgent, IResponse
 
 from pushy_cli.clock import Clock
 from pushy_cli.context import Settings
-from pushy_cli.errors import CliError, Garbage, NotFound, Refused, Rejected, ServerFault, Unreachable, Untrusted
+from pushy_cli.errors import (
+    CliError,
+    Garbage,
+    NoAnswer,
+    NotFound,
+    Refused,
+    Rejected,
+    ServerFault,
+    Unreachable,
+    Untrusted,
+)
 from pushy_cli.redact import redacted
 from pushy_cli.render import plain
 from pushy_cli.tls import Policy
@@ -163,7 +173,8 @@ class Transport:
                     f"The certificate of {self.origin} is signed by nobody who is trusted here",
                     "If the server is yours, name its CA's certificate with --ca-file, PUSHY_CA_FILE or ca_file.",
                 )
-        return Unreachable(
+        never_sent = any(isinstance(cause, DNSLookupError | Refusal) for cause in causes)
+        return (Unreachable if never_sent else NoAnswer)(
             f"Cannot reach {self.origin}: {_reason(causes, self._settings.request_timeout)}",
             "Check the server's URL, the network, and that pushyd runs there.",
         )

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from pushy_protocol import messages
 from pushy_protocol.api import InvalidRequest, JobRequest
 from pushy_protocol.states import TERMINAL_NODE_STATUSES, JobStatus, NodeStatus
-from pushyd.background import background
+from pushyd.background import background, shielded
 from pushyd.clock import Clock, DelayedCall
 from pushyd.domain.effects import (
     Emit,
@@ -140,11 +140,8 @@ class JobService:
             capture=request.capture_output,
         )
         self._check_size(spec)
-        await self._store.create_job(spec)
-        live = self._live[spec.id] = _Live(job=Job(spec), updated_at=spec.created_at)
-        idle = Presence.IDLE
-        unavailable = (node for node in spec.nodes if self._nodes.presence(NodeRef(organization, node)) is not idle)
-        self._step(live, Start(frozenset(unavailable)))
+        # A caller that goes away in the middle must not leave a job behind that is kept, but never begins nor ends.
+        await shielded(self._keep_and_begin(spec))
         return spec.id
 
     async def job(self, organization: str, job_id: str) -> StoredJob | None:
@@ -219,6 +216,13 @@ class JobService:
                 self._step(self._live[job_id], FromNode(node.name, NodeEvent.DOWN))
 
     # Within
+
+    async def _keep_and_begin(self, spec: JobSpec) -> None:
+        await self._store.create_job(spec)
+        live = self._live[spec.id] = _Live(job=Job(spec), updated_at=spec.created_at)
+        nodes = (NodeRef(spec.organization, name) for name in spec.nodes)
+        unavailable = (node.name for node in nodes if self._nodes.presence(node) is not Presence.IDLE)
+        self._step(live, Start(frozenset(unavailable)))
 
     def _step(self, live: _Live, event: JobEvent, reasons: Mapping[str, str | None] = _NO_REASONS) -> None:
         """Tell a job of an event and carry out what it wants; `reasons` are those that nodes gave."""

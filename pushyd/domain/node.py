@@ -49,6 +49,8 @@ class Heard:
 
     :param route: the identity of the socket that it came from
     :param about_unknown_job: it names a job that is not live, or, but for a heartbeat, none
+    :param resumes: it names a job that waits for this node, and its agent speaks 3.0: it is to carry on, where one of
+        2.x would have to abort (section 8)
     """
 
     now: float
@@ -56,6 +58,7 @@ class Heard:
     incarnation: str
     route: bytes
     about_unknown_job: bool
+    resumes: bool = False
 
 
 @frozen
@@ -144,6 +147,10 @@ def step(node: Node, event: NodeStep) -> list[NodeEffect]:
 
 
 def _heard(node: Node, event: Heard) -> list[NodeEffect]:
+    if event.resumes and (node.presence is Presence.OFFLINE or event.incarnation != node.incarnation):
+        node.begin(event)
+        node.presence = Presence.IDLE
+        return [NodeEffect.SEND_ACK]
     if node.presence is Presence.OFFLINE:
         node.begin(event)
         return _to_rehab(node)

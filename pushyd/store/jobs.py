@@ -25,17 +25,15 @@ from sqlalchemy import (
     update,
 )
 
-from pushy_protocol.states import TERMINAL_JOB_STATUSES, JobStatus, NodeStatus
+from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.job import JobSpec
 from pushyd.store.bulk import INSERTS, JsonItem, JsonRows, JsonTable, encode_rows
 from pushyd.store.changes import coalesce
 from pushyd.store.interface import Change, JobStatusChange, JobSummary, NodeStatusChange, OutputCaptured, StoredJob
-from pushyd.store.schema import job_nodes, jobs, outputs
+from pushyd.store.schema import job_nodes, jobs, outputs, unfinished
 from pushyd.store.text import unescape
 
 _OUTPUT_BYTES_AT_ONCE = 8 * 1024 * 1024
-
-_UNFINISHED = sorted(frozenset(JobStatus) - TERMINAL_JOB_STATUSES)
 
 # Rows that come as a parameter, and the seq of a job whose id does.
 _rows = JsonRows(bindparam("rows", type_=Text())).table_valued("value", name="rows")
@@ -177,7 +175,7 @@ _nodes = (
 )
 _whole_jobs = select(jobs, select(JsonTable(*_nodes.c)).scalar_subquery().label("nodes"))
 _JOB = _whole_jobs.where(jobs.c.organization == bindparam("organization"), jobs.c.id == bindparam("job_id"))
-_UNFINISHED_JOBS = _whole_jobs.where(jobs.c.status.in_(_UNFINISHED)).order_by(jobs.c.seq)
+_UNFINISHED_JOBS = _whole_jobs.where(unfinished).order_by(jobs.c.seq)
 
 
 def _stored_job(row: Row[tuple[object, ...]]) -> StoredJob:

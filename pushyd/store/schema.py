@@ -7,7 +7,8 @@ and what the many rows of a job carry instead of its id of 32 digits.
 Which index serves what:
 
 - the jobs of an organization, newest first: ``jobs_newest``
-- the same with one status, and the jobs that have not ended, of all organizations: ``jobs_by_status``
+- the same with one status: ``jobs_by_status``
+- the jobs that have not ended, of all organizations: ``jobs_unfinished``, which holds nothing but them
 - the jobs of a node, newest first: ``job_nodes_by_node``
 - all nodes of a job, or one: the primary key of `job_nodes`, in which the nodes of a job lie side by side
 """
@@ -25,8 +26,10 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    literal_column,
 )
 
+from pushy_protocol.states import TERMINAL_JOB_STATUSES, JobStatus
 from pushyd.store.text import AnyText
 
 metadata = MetaData(
@@ -131,8 +134,14 @@ jobs = Table(
     Column("env", Text),  # JSON
     Column("file", AnyText),
     Index("jobs_newest", "organization", "seq"),
-    Index("jobs_by_status", "status", "organization", "seq"),
+    Index("jobs_by_status", "organization", "status", "seq"),
 )
+
+# Written out: a statement must say the very same for this index to serve it.
+unfinished = jobs.c.status.in_(
+    literal_column(f"'{status}'") for status in sorted(set(JobStatus) - TERMINAL_JOB_STATUSES)
+)
+Index("jobs_unfinished", jobs.c.seq, sqlite_where=unfinished, postgresql_where=unfinished)
 
 job_nodes = Table(
     "job_nodes",

@@ -1,6 +1,8 @@
 """The whole agent, but for the command line, against a server on loopback: real sockets, real processes."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,8 +56,8 @@ class AgentTests(TestCase):
 
     def setUp(self) -> None:
         self.reactor: Any = the_reactor
-        self.directory = Path(self.mktemp()).absolute()  # type: ignore[no-untyped-call]  # trial's
-        self.directory.mkdir()
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
         self.server = PushServer(self.reactor)
         self.start_server()
         self.addCleanup(self._stop_server)

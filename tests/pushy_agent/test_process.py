@@ -2,7 +2,9 @@
 
 import os
 import pwd
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import TestCase
 
-from pushy_agent import process
 from pushy_agent.clock import sleep
 from pushy_agent.job import Exit
 from pushy_agent.order import Order, look_up_user
@@ -37,19 +38,19 @@ class ProcessTests(TestCase):
 
     def setUp(self) -> None:
         self.reactor: Any = the_reactor
-        self.directory = Path(self.mktemp()).absolute()  # type: ignore[no-untyped-call]  # trial's
-        self.directory.mkdir()
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
 
-    def start(self, order: Order) -> "tuple[Process, Deferred[Exit]]":
+    def start(self, order: Order, term_time: float = 5.0) -> "tuple[Process, Deferred[Exit]]":
         ended: Deferred[Exit] = Deferred()
-        child = Process(self.reactor, order, order.env, ended.callback)
-        self.addCleanup(self._no_trace, child, set(os.listdir("/proc/self/fd")))
+        child = Process(self.reactor, order, order.env, ended.callback, term_time=term_time)
+        self.addCleanup(self._is_reaped, child)
         return child, ended
 
     async def run_to_end(self, order: Order) -> Exit:
         return await self.start(order)[1]
 
-    def _no_trace(self, child: Process, descriptors: set[str]) -> None:
+    def _is_reaped(self, child: Process) -> None:
         with self.assertRaises(ChildProcessError):
             os.waitpid(child.pid, os.WNOHANG)
 
@@ -66,10 +67,10 @@ class ProcessTests(TestCase):
         assert how == Exit(signal=signal.SIGKILL)
 
     async def test_without_capture_output_goes_nowhere(self) -> None:
-        how = await self.run_to_end(shell("readlink /proc/self/fd/1 | grep -q /dev/null", capture=False))
-        assert how.status != 0 or how.stdout is None  # the pipe's end is grep's
-        how = await self.run_to_end(shell("echo lost; echo lost >&2", capture=False))
+        script = 'outputs=$(readlink /proc/$$/fd/1 /proc/$$/fd/2); echo lost; echo lost >&2; echo "$outputs" >outputs'
+        how = await self.run_to_end(shell(script, capture=False, cwd=str(self.directory)))
         assert how == Exit(status=0)
+        assert (self.directory / "outputs").read_text() == "/dev/null\n/dev/null\n"
 
     async def test_its_surroundings(self) -> None:
         script = (
@@ -125,17 +126,15 @@ class ProcessTests(TestCase):
         assert list(group_members(child.pid)) == []
 
     async def test_what_ignores_term_is_killed(self) -> None:
-        self.patch(process, "TERM_TIME", 0.3)
-        child, ended = self.start(shell("trap '' TERM; sleep 60 & echo; while :; do sleep 60; done"))
+        child, ended = self.start(shell("trap '' TERM; sleep 60 & echo; while :; do sleep 60; done"), term_time=0.3)
         await self.until(lambda: len(list(group_members(child.pid))) >= 2)
         child.end()
         assert (await ended).signal == signal.SIGKILL
         assert list(group_members(child.pid)) == []
 
     async def test_a_grandchild_that_ignores_term_is_killed_too(self) -> None:
-        self.patch(process, "TERM_TIME", 0.3)
         script = f"(trap '' TERM; touch {self.directory}/ready; while :; do sleep 60; done) & wait"
-        child, ended = self.start(shell(script))
+        child, ended = self.start(shell(script), term_time=0.3)
         await self.until((self.directory / "ready").exists)
         child.end()
         assert (await ended).signal == signal.SIGTERM
@@ -155,7 +154,7 @@ class ProcessTests(TestCase):
 
     async def test_ended_is_never_told_from_within_end(self) -> None:
         child, ended = self.start(order("true", capture=False))
-        await self.until(lambda: os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # before the reactor has seen it
         child.end()
         assert not ended.called
         await ended
@@ -187,6 +186,7 @@ class ProcessTests(TestCase):
         assert {int(group) for group in groups.split()} == {identity.gid, *identity.groups}
 
     async def test_no_descriptor_is_left(self) -> None:
+        await self.run_to_end(shell("echo x"))  # what the reactor itself opens is open now
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(20):
             await self.run_to_end(shell("echo x"))

@@ -368,6 +368,9 @@ class ErrorTests(ProgramTestCase):
         self.server.faults.append(Fault(status=0))
         result = await self.run_pushy("job", "list", "--request-timeout", "0.2")
         self.assert_error(result, NO_SERVER, "no answer within 0.2 s")
+        self.server.faults.append(Fault(status=0))
+        result = await self.run_pushy("job", "start", "uptime", "web1", "--request-timeout", "0.2")
+        assert "may have been started nevertheless" in result.err
 
     async def test_credentials_that_are_not_accepted(self) -> None:
         result = await self.run_pushy("job", "list", "--client-key", str(self.home / ".pushy/other.pem"))

@@ -23,6 +23,7 @@ from pushy_cli.errors import (
     CliError,
     ConfigurationError,
     Garbage,
+    NoAnswer,
     NotFound,
     Refused,
     Rejected,
@@ -145,7 +146,7 @@ class RequestTests(TestCase):
             url = f"{scheme}://127.0.0.1:{port.getHost().port}/organizations/acme"
             client = _client(Policy(trusted=(), verify=True))
             asked = transport_for(evolve(SETTINGS, server_url=url), client).request("GET", "pushy/jobs")
-            assert said in await self.failure(asked, Unreachable)
+            assert said in await self.failure(asked, NoAnswer)
 
 
 class _Greeter(Protocol):

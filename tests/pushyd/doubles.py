@@ -11,6 +11,7 @@ import attrs
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, formatEvent
+from twisted.python.failure import Failure
 
 from pushy_protocol import messages
 from pushy_protocol.states import TERMINAL_JOB_STATUSES, JobStatus, NodeStatus
@@ -30,6 +31,7 @@ from pushyd.store.interface import (
 )
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 NOW = 1_400_000_000.0
 """Seconds since the epoch at which the tests begin."""
 
@@ -37,6 +39,16 @@ NOW = 1_400_000_000.0
 def begin(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
     """Start a coroutine, as the reactor would."""
     return Deferred.fromCoroutine(coroutine)
+
+
+def failure_of(deferred: Deferred[Any], kind: type[E]) -> E:
+    """The error that a Deferred has failed with."""
+    results: list[object] = []
+    _ = deferred.addBoth(results.append)
+    (failure,) = results
+    assert isinstance(failure, Failure)
+    assert isinstance(failure.value, kind)
+    return failure.value
 
 
 def texts(events: Iterable[LogEvent], level: str) -> list[str]:

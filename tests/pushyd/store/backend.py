@@ -40,7 +40,7 @@ class StoreCase(TestCase):
     url: str
     store: SqlStore
 
-    def setUp(self) -> Deferred[None]:
+    def setUp(self) -> Deferred[None]:  # type: ignore[override]  # trial waits for it
         return Deferred.fromCoroutine(self._set_up())
 
     async def _set_up(self) -> None:
@@ -49,7 +49,7 @@ class StoreCase(TestCase):
 
     async def open_store(self, **options: Any) -> SqlStore:
         """One more store on the same database, closed at the end."""
-        store = SqlStore(url=self.url, reactor=reactor, **options)  # type: ignore[arg-type]  # typed as a module
+        store = SqlStore(url=self.url, reactor=reactor, **options)
         self.addCleanup(lambda: Deferred.fromCoroutine(store.close()))
         await store.open()
         return store

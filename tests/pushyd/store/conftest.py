@@ -1,7 +1,6 @@
 """Databases that have the schema already: making it anew would be most of the time of most tests."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,7 +44,8 @@ def postgres_database(postgres_server: postgres.Server, postgres_template: str) 
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Iterator[str]:
+def database(request: pytest.FixtureRequest) -> str:
     """The URL of a new database with the schema: the test is run with each of the two."""
     name = "sqlite_database" if request.param == "sqlite" else "postgres_database"
-    yield request.getfixturevalue(name)
+    url: str = request.getfixturevalue(name)
+    return url

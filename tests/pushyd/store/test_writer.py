@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel
-from twisted.logger import globalLogPublisher as publisher
+from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -30,13 +29,7 @@ class WriterTests(SynchronousTestCase):
         self.batches: list[Sequence[Item]] = []
         self.pending: list[Deferred[Outcome]] = []
         self.writer = Writer(timers=self.clock, write_batch=self.write_batch)
-        self.logged: list[tuple[LogLevel, str]] = []
-        publisher.addObserver(self.observe)
-        self.addCleanup(publisher.removeObserver, self.observe)
-
-    def observe(self, event: dict[str, object]) -> None:
-        if event.get("log_namespace") == "pushyd.store.writer.Writer":
-            self.logged.append((event["log_level"], str(event["log_format"])))  # type: ignore[arg-type]  # it is a level
+        self.logged = self.enterContext(capturedLogs())
 
     def write_batch(self, batch: Sequence[Item]) -> Deferred[Outcome]:
         self.assertEqual([written for written in self.pending if not written.called], [], "two batches at once")
@@ -47,11 +40,11 @@ class WriterTests(SynchronousTestCase):
     def commit(self, outcome: Outcome | None = None) -> None:
         self.pending[-1].callback(outcome or Outcome({}, []))
 
-    def fail(self, text: str = "disk full") -> None:  # type: ignore[override]  # here it is the database that fails
-        self.pending[-1].errback(StoreUnavailable(text))
+    def break_off(self) -> None:
+        self.pending[-1].errback(StoreUnavailable("disk full"))
 
     def levels(self) -> list[LogLevel]:
-        return [level for level, _ in self.logged]
+        return [event["log_level"] for event in self.logged]
 
     def test_changes_wait_for_others(self) -> None:
         self.writer.record(change("a"))
@@ -63,7 +56,7 @@ class WriterTests(SynchronousTestCase):
 
     def test_who_waits_does_not(self) -> None:
         self.writer.record(change("a"))
-        self.writer.write(work)
+        _ = self.writer.write(work)
         self.clock.advance(0)
         [[first, second]] = self.batches
         self.assertEqual(first, change("a"))
@@ -72,7 +65,7 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual(len(self.batches), 1)
 
     def test_all_that_came_meanwhile_is_the_next_batch_in_order(self) -> None:
-        self.writer.write(work)
+        _ = self.writer.write(work)
         self.clock.advance(0)
         done = [self.writer.write(work), self.writer.write(work)]
         self.writer.record(change("a"))
@@ -136,14 +129,14 @@ class WriterTests(SynchronousTestCase):
         self.writer.record(change("a", NodeStatus.RUNNING))
         done, recorded = self.writer.write(work), self.writer.recorded()
         self.clock.advance(0)
-        self.fail()
+        self.break_off()
         self.assertIn("disk full", str(self.failureResultOf(done, StoreUnavailable).value))
         self.assertNoResult(recorded)
         self.writer.record(change("b", NodeStatus.RUNNING))
         self.clock.advance(FIRST_RETRY)
         held = [change("a", NodeStatus.RUNNING), change("b"), change("b", NodeStatus.RUNNING)]
         self.assertEqual(self.batches[1], held)  # what was recorded later comes later
-        self.fail()
+        self.break_off()
         self.clock.advance(FIRST_RETRY)
         self.assertEqual(len(self.batches), 2)
         self.clock.advance(FIRST_RETRY)
@@ -159,7 +152,7 @@ class WriterTests(SynchronousTestCase):
         for _ in range(2):
             self.writer.record(change("a"))
             self.clock.advance(GATHER)
-            self.fail()
+            self.break_off()
             self.clock.advance(FIRST_RETRY)
             self.commit()
         self.assertEqual(self.levels(), [LogLevel.error, LogLevel.info] * 2)
@@ -168,17 +161,17 @@ class WriterTests(SynchronousTestCase):
         self.writer.record(change("a"))
         self.clock.advance(GATHER)
         for _ in range(1100):  # beyond what two to their power can be a float
-            self.fail()
+            self.break_off()
             self.clock.advance(LAST_RETRY)
         self.assertEqual(len(self.batches), 1101)
 
     def test_who_comes_during_an_outage_is_told_at_once(self) -> None:
         self.writer.record(change("a"))
         self.clock.advance(GATHER)
-        self.fail()
+        self.break_off()
         done = self.writer.write(work)
         self.clock.advance(0)
-        self.fail()
+        self.break_off()
         self.failureResultOf(done, StoreUnavailable)
         done = self.writer.write(work)
         self.clock.advance(0)
@@ -190,7 +183,7 @@ class WriterTests(SynchronousTestCase):
         self.writer.record(change("a"))
         self.clock.advance(GATHER)
         done = self.writer.write(work)
-        self.fail()
+        self.break_off()
         self.clock.advance(0)
         self.commit()
         self.successResultOf(done)
@@ -204,7 +197,7 @@ class WriterTests(SynchronousTestCase):
         self.successResultOf(other)
 
     def test_a_callback_that_writes(self) -> None:
-        self.writer.write(work).addCallback(lambda _: self.writer.record(change("a")))
+        _ = self.writer.write(work).addCallback(lambda _: self.writer.record(change("a")))
         self.clock.advance(0)
         self.commit()
         self.clock.advance(GATHER)
@@ -228,10 +221,10 @@ class WriterTests(SynchronousTestCase):
         self.writer.record(change("a"))
         recorded = self.writer.recorded()
         self.clock.advance(GATHER)
-        self.fail()
+        self.break_off()
         closed = Deferred.fromCoroutine(self.writer.close())
         self.assertEqual(len(self.batches), 2)
-        self.fail()
+        self.break_off()
         self.successResultOf(closed)
         self.failureResultOf(recorded, StoreUnavailable)
         self.assertEqual(self.levels(), [LogLevel.error, LogLevel.error])

@@ -88,7 +88,9 @@ def _jobs() -> None:
         sa.Column("file", sa.Text()),
     )
     op.create_index("jobs_newest", "jobs", ["organization", "seq"])
-    op.create_index("jobs_by_status", "jobs", ["status", "organization", "seq"])
+    op.create_index("jobs_by_status", "jobs", ["organization", "status", "seq"])
+    unfinished = sa.text("status IN ('new', 'running', 'voting')")
+    op.create_index("jobs_unfinished", "jobs", ["seq"], sqlite_where=unfinished, postgresql_where=unfinished)
     op.create_table(
         "job_nodes",
         sa.Column("job", _SEQ, sa.ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),

@@ -1,0 +1,172 @@
+"""A real pushyd, and 2.x peers of it that a test makes at will and moves step by step.
+
+Names are never used twice, so that tests share a server and nothing else.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import zmq
+from attrs import frozen
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from demo.fleet import SERVER_NAME, Fleet
+from demo.processes import wait_until
+from tests.integration.knife_2x import Event, Feed, Knife
+from tests.integration.push_client_2x import PushClient
+from tests.integration.signed_http_2x import Api, Principal
+
+COMMAND = "chef-client"
+AVAILABLE = ("online", "available")
+IN_REHAB = ("online", "unavailable")
+OFFLINE = ("offline", "unavailable")
+UNKNOWN_JOB = "0123456789abcdef" * 2
+
+
+@frozen(kw_only=True)
+class Job:
+    """A job that runs, and its feed from the beginning; the feed is closed by :meth:`Wire.release`."""
+
+    id: str
+    feed: Feed
+
+
+class Wire:
+    """Everything is made and joined on demand; :meth:`release` ends what a test has made, :meth:`close` the rest."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, object]) -> None:
+        self.fleet = Fleet(directory, settings)
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        # One for all nodes, as to make a key takes a while; who is who is in the names and in the CURVE keys.
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._numbers = itertools.count(1)
+        self._nodes: list[PushClient] = []
+        self._feeds: list[Feed] = []
+
+    def start(self) -> None:
+        self.fleet.start_server()
+        self.api = Api(host=SERVER_NAME, port=self.fleet.api_port, ca_file=self.fleet.state / "ca.pem")
+        self.knife = self.knife_of("admin", version="1.3")
+
+    def close(self) -> None:
+        try:
+            self.release()
+        finally:
+            self.fleet.close()
+            self.context.destroy(linger=0)
+
+    def release(self) -> None:
+        """Close the nodes and the feeds that are open, and raise what the contract does not allow of what came."""
+        feeds, self._feeds = self._feeds, []
+        nodes, self._nodes = self._nodes, []
+        for feed in feeds:
+            feed.close()
+        faults = [fault for node in nodes if (fault := _closed(node))]
+        if faults:
+            raise faults[0]
+
+    def knife_of(self, user: str, *, version: str) -> Knife:
+        """The knife of a principal whose key is in the state directory."""
+        key = load_pem_private_key((self.fleet.state / f"{user}.pem").read_bytes(), None)
+        assert isinstance(key, RSAPrivateKey)
+        return Knife(self.api, Principal(name=user, key=key, version=version), self.fleet.organization)
+
+    def client(self, *, version: str = "1.1") -> Principal:
+        """A new client, made as knife makes one."""
+        name = f"node-{next(self._numbers)}"
+        pem = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        answer = self.knife.ask("POST", "/clients", {"name": name, "public_key": pem})
+        assert answer.status == 201, answer
+        return Principal(name=name, key=self._key, version=version)
+
+    def node(self) -> PushClient:
+        """A new node, known to the server and not connected."""
+        node = PushClient(self.context, self.api, self.fleet.organization, self.client())
+        self._nodes.append(node)
+        return node
+
+    def joined(self) -> PushClient:
+        """A new node that is through its first rehab, and beats."""
+        node = self.node()
+        node.connect()
+        node.beat()
+        node.heartbeat()
+        self.recover(node)
+        return node
+
+    def recover(self, node: PushClient) -> None:
+        """Go through the rehab that `node` is in."""
+        node.expect("abort")
+        node.say("aborted")
+        self.wait_for_state(node, AVAILABLE)
+
+    def wait_for_state(self, node: PushClient, state: tuple[str, str]) -> None:
+        """Wait until the server has `node` in this status and availability."""
+        wait_until(lambda: self.knife.node_state(node.name) == state or None, f"{node.name} {state}", seconds=10)
+
+    def start_job(self, nodes: Iterable[PushClient | str], command: str = COMMAND, **options: object) -> Job:
+        """A new job on `nodes`."""
+        names = [node if isinstance(node, str) else node.name for node in nodes]
+        return self.watch(self.knife.start(command, names, **options))
+
+    def watch(self, job: str) -> Job:
+        """A job that there is."""
+        return Job(id=job, feed=self.feed(job))
+
+    def feed(self, job: str | None = None, *, last_event_id: str | None = None) -> Feed:
+        """A feed that :meth:`release` closes."""
+        feed = self.knife.feed(job, last_event_id=last_event_id)
+        self._feeds.append(feed)
+        return feed
+
+    def outcome(self, job: Job) -> tuple[str, dict[str, list[str]]]:
+        """The status of a job and of its nodes."""
+        shown = self.knife.job(job.id)
+        return shown["status"], shown["nodes"]
+
+
+def _closed(node: PushClient) -> AssertionError | None:
+    try:
+        node.close()
+    except AssertionError as fault:
+        return fault
+    return None
+
+
+# Events as a test expects them: a name and its data.
+Told = tuple[str, dict[str, object]]
+
+
+def told(events: Iterable[Event]) -> list[Told]:
+    return [(event.name, event.data) for event in events]
+
+
+def start(nodes: int, quorum: float, **options: object) -> Told:
+    data = {"command": COMMAND, "run_timeout": 3600, "quorum": quorum, "node_count": nodes, "user": "admin"}
+    return "start", {**data, **options}
+
+
+def vote(node: PushClient, status: str) -> Told:
+    return "quorum_vote", {"node": node.name, "status": status}
+
+
+def run_start(node: PushClient) -> Told:
+    return "run_start", {"node": node.name}
+
+
+def run_complete(node: PushClient, status: str) -> Told:
+    return "run_complete", {"node": node.name, "status": status}
+
+
+def rehab(node: PushClient) -> Told:
+    return "rehab", {"node": node.name}
+
+
+QUORUM_SUCCEEDED: Told = ("quorum_succeeded", {})
+
+
+def job_complete(status: str) -> Told:
+    return "job_complete", {"status": status}

@@ -1,0 +1,253 @@
+"""Conversations and what renews them, on a clock that the tests move."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from pushy_agent.bootstrap import BootstrapError, Session
+from pushy_agent.conversation import ANSWER_INTERVALS, Conversation
+from pushy_agent.job import Idle, Kind, Say, State
+from pushy_agent.link import Link
+from pushy_agent.sender import Sender
+from pushy_protocol.messages import Abort, ServerCommand, ServerHeartbeat, decode_from_node
+from tests.pushy_agent.test_connection import NOW, make_session
+
+STAMP: dict[str, Any] = {"timestamp": "", "sequence": 1}
+
+
+class FakeChannels:
+    """Channels whose both ends the test holds."""
+
+    def __init__(
+        self,
+        session: Session,
+        on_command: Callable[[ServerCommand], None],
+        on_heartbeat: Callable[[ServerHeartbeat], None],
+    ) -> None:
+        if session.heartbeat.out_addr == "bad":
+            raise BootstrapError("bad address")
+        self.session = session
+        self.on_command = on_command
+        self.on_heartbeat = on_heartbeat
+        self.sent: list[str] = []
+        self.closed = False
+
+    def send(self, body: bytes) -> bool:
+        assert not self.closed
+        self.sent.append(type(decode_from_node(body)).__name__)
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def beat(self, incarnation_id: str = "first") -> None:
+        self.on_heartbeat(ServerHeartbeat(server="s", incarnation_id=incarnation_id, **STAMP))
+
+    def answer(self) -> None:
+        self.on_command(Abort(**STAMP))
+
+
+class World:
+    """A link with everything around it."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.jitter = 0.5
+        self.sender = Sender(host="host", incarnation_id="me", now=lambda: NOW)
+        self.asked: list[Deferred[Session]] = []
+        self.opened: list[FakeChannels] = []
+        self.commands: list[ServerCommand] = []
+        self.job_error: Exception | None = None
+        self.link = Link(clock=self.clock, jitter=lambda: self.jitter, fetch=self._fetch, converse=self._converse)
+        self.link.start()
+
+    def _fetch(self) -> Deferred[Session]:
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+    def _open(self, *arguments: Any) -> FakeChannels:
+        self.opened.append(FakeChannels(*arguments))
+        return self.opened[-1]
+
+    def _job(self) -> State:
+        if self.job_error is not None:
+            raise self.job_error
+        return Idle()
+
+    def _converse(self, session: Session) -> Conversation:
+        return Conversation(
+            session,
+            clock=self.clock,
+            jitter=lambda: self.jitter,
+            open_channels=self._open,
+            sender=self.sender,
+            on_command=self.commands.append,
+            job=self._job,
+        )
+
+    def agree(self, **fields: Any) -> FakeChannels:
+        """Answer the last question for terms."""
+        self.asked[-1].callback(make_session(**fields))
+        return self.opened[-1]
+
+    def beat_for(self, seconds: int, **heartbeat: str) -> None:
+        """Let time pass, with the server's heartbeat each second."""
+        for _ in range(seconds):
+            self.clock.advance(1)
+            self.opened[-1].beat(**heartbeat)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_it_beats_each_interval(world: World) -> None:
+    assert not world.link.is_online
+    channels = world.agree()
+    assert world.link.is_online
+    assert channels.sent == ["NodeHeartbeat"]
+    world.beat_for(3)
+    assert channels.sent == ["NodeHeartbeat"] * 4
+
+
+def test_commands_are_passed_on(world: World) -> None:
+    world.agree().answer()
+    assert [type(command) for command in world.commands] == [Abort]
+
+
+def test_failures_are_tried_again_after_ever_longer_pauses(world: World) -> None:
+    for pause in (0.5, 1, 2, 4, 8, 16, 30, 30):
+        questions = len(world.asked)
+        world.asked[-1].errback(BootstrapError("connection refused"))
+        world.clock.advance(pause - 0.01)
+        assert len(world.asked) == questions
+        world.clock.advance(0.02)
+        assert len(world.asked) == questions + 1
+
+
+def test_the_pause_is_short_again_after_a_conversation(world: World) -> None:
+    for _ in range(4):
+        world.asked[-1].errback(BootstrapError("x"))
+        world.clock.advance(60)
+    world.agree().answer()
+    world.clock.advance(10)
+    world.asked[-1].errback(BootstrapError("x"))
+    questions = len(world.asked)
+    world.clock.advance(0.51)
+    assert len(world.asked) == questions + 1
+
+
+def test_addresses_that_are_none_are_a_failure_like_others(world: World) -> None:
+    heartbeat = make_session().heartbeat
+    world.asked[-1].callback(make_session(heartbeat=type(heartbeat)(out_addr="bad", command_addr="", interval=1)))
+    assert not world.link.is_online
+    world.clock.advance(0.6)
+    world.agree()
+    assert world.link.is_online
+
+
+def test_a_bug_in_asking_does_not_end_the_link(world: World) -> None:
+    from twisted.logger import globalLogPublisher
+
+    events: list[Any] = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        world.asked[-1].errback(RuntimeError("bug"))
+        world.job_error = RuntimeError("another")
+        world.clock.advance(0.6)
+        world.agree()
+        world.job_error = None
+        world.clock.advance(1)
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    bugs = [event["log_failure"].getErrorMessage() for event in events if "log_failure" in event]
+    assert bugs == ["bug", "another"]
+    assert world.opened[-1].sent == ["NodeHeartbeat"]
+
+
+def test_no_answer_on_the_command_channel(world: World) -> None:
+    first = world.agree()
+    world.beat_for(ANSWER_INTERVALS)
+    # Told as a failure: a server that lets nobody in is not asked at once.
+    assert len(world.asked) == 1
+    world.clock.advance(0.51)
+    assert len(world.asked) == 2
+    assert not first.closed
+    second = world.agree()
+    assert first.closed
+    second.answer()
+    world.beat_for(ANSWER_INTERVALS + 1)
+    assert len(world.asked) == 2
+
+
+def test_a_silent_server_is_told_nothing_and_asked_for_terms(world: World) -> None:
+    channels = world.agree()
+    channels.answer()
+    world.clock.pump([1, 1, 1])
+    assert channels.sent == ["NodeHeartbeat"] * 4
+    world.clock.advance(1)
+    assert not world.link.is_online
+    assert len(world.asked) == 2
+    world.clock.pump([1, 1])
+    assert channels.sent == ["NodeHeartbeat"] * 4
+
+
+def test_a_result_waits_until_the_heartbeat_is_back(world: World) -> None:
+    channels = world.agree()
+    world.clock.pump([1] * 4)
+    world.sender.say(Say(kind=Kind.SUCCEEDED, job_id="j1"))
+    assert "Succeeded" not in channels.sent
+    world.beat_for(1)
+    assert not world.link.is_online
+    world.beat_for(1)
+    assert world.link.is_online
+    world.clock.advance(1)
+    assert channels.sent[-2:] == ["Succeeded", "NodeHeartbeat"]
+
+
+def test_a_restarted_server_is_asked_after_a_splay(world: World) -> None:
+    channels = world.agree()
+    channels.answer()
+    world.beat_for(4, incarnation_id="second")
+    assert len(world.asked) == 1
+    world.beat_for(2, incarnation_id="second")
+    assert len(world.asked) == 2
+    # While the terms are read the old conversation goes on.
+    assert not channels.closed
+    new = world.agree(incarnation_id="second")
+    assert channels.closed
+    new.answer()
+    world.beat_for(20, incarnation_id="second")
+    assert len(world.asked) == 2
+
+
+@pytest.mark.parametrize(("jitter", "seconds"), [(0.0, 100), (0.5, 95)])
+def test_terms_are_read_anew_when_their_lifetime_ends(world: World, jitter: float, seconds: int) -> None:
+    world.jitter = jitter
+    world.agree(lifetime=100).answer()
+    world.beat_for(seconds - 1)
+    assert len(world.asked) == 1
+    world.beat_for(1)
+    assert len(world.asked) == 2
+
+
+def test_stop(world: World) -> None:
+    channels = world.agree()
+    world.link.stop()
+    assert channels.closed
+    assert not world.link.is_online
+    assert world.clock.getDelayedCalls() == []
+    world.link.stop()
+
+
+def test_stop_while_asking_and_while_waiting() -> None:
+    asking = World()
+    asking.link.stop()
+    waiting = World()
+    waiting.asked[-1].errback(BootstrapError("x"))
+    waiting.link.stop()
+    assert asking.clock.getDelayedCalls() == waiting.clock.getDelayedCalls() == []

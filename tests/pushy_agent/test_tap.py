@@ -1,0 +1,168 @@
+"""The command line: options, how a start ends that must not be, and the programs as they are installed."""
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from twisted.application.service import Application
+from twisted.logger import ILogObserver, LogLevel
+
+from pushy_agent.logs import make_observer
+from pushy_agent.tap import Options, makeService
+from pushy_protocol.keys import make_rsa_key, private_pem
+
+PROGRAMS = [
+    [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "pushy-agent"],
+    [str(Path(sys.executable).with_name("pushy-agent"))],
+]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "client.pem").write_bytes(private_pem(make_rsa_key()))
+    path = tmp_path / "agent.toml"
+    path.write_text(
+        'server_url = "http://127.0.0.1:1/organizations/acme"\nclient_key = "client.pem"\nnode_name = "n1"\n'
+    )
+    return path
+
+
+def parse(*arguments: object) -> Options:
+    options = Options()
+    options.parseOptions([str(argument) for argument in arguments])
+    return options
+
+
+def test_options_by_the_originals_names(config: Path) -> None:
+    key = config.with_name("client.pem")
+    short = parse(
+        "-c", config, "-k", key, "-l", "warn", "-L", "/a.log", "-N", "n2", "-S", "https://h/organizations/o",
+        "-d", "/files", "-M", "5000",
+    )  # fmt: skip
+    long = parse(
+        "--config", config, "--client-key", key, "--log_level", "warn", "--logfile", "/a.log", "--node-name", "n2",
+        "--server", "https://h/organizations/o", "--file_dir", "/files", "--max-body-size", "5000",
+    )  # fmt: skip
+    for read in (short.config, long.config):
+        assert (read.client_key, read.log_level, read.logfile) == (key, "warn", Path("/a.log"))
+        assert (read.node_name, read.server_url) == ("n2", "https://h/organizations/o")
+        assert (read.file_dir, read.max_body_size) == (Path("/files"), 5000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--bogus"], "pushy-agent: option --bogus not recognized (see pushy-agent --help)"),
+        (["-M", "x"], "pushy-agent: max-body-size: expected an integer, got 'x' (see pushy-agent --help)"),
+        (["-M", "1"], "pushy-agent: option: max_body_size: expected an integer >= 1024"),
+        (["-c", "/none.toml"], "pushy-agent: /none.toml: No such file or directory"),
+    ],
+)
+def test_errors_are_one_line(config: Path, arguments: list[str], said: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse("-c", config, *arguments)
+    assert ended.value.code == said
+
+
+def test_the_service_brings_its_log(config: Path, tmp_path: Path) -> None:
+    def observer(options: Options) -> object:
+        application = Application("pushy-agent")
+        makeService(options).setServiceParent(application)  # type: ignore[no-untyped-call]  # Twisted's
+        return application.getComponent(ILogObserver)
+
+    options = parse("-c", config)
+    assert observer(options) is not None
+    options.parent = {"syslog": True, "nodaemon": True}
+    assert observer(options) is None
+    with pytest.raises(SystemExit) as ended:
+        observer(parse("-c", config, "-L", tmp_path / "none" / "agent.log"))
+    assert ended.value.code == f"pushy-agent: logfile: {tmp_path}/none/agent.log: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "twistd", "expected"),
+    [
+        ([], None, None),
+        ([], {"nodaemon": True}, None),
+        ([], {"nodaemon": True, "logfile": "other.log"}, "{cwd}/other.log"),
+        ([], {"nodaemon": False}, "{cwd}/pushy-agent.log"),
+        ([], {"nodaemon": False, "logfile": "-"}, None),
+        (["-L", "/a.log"], {"nodaemon": False, "logfile": "other.log"}, "/a.log"),
+    ],
+)
+def test_where_the_log_goes(
+    config: Path, arguments: list[str], twistd: dict[str, object] | None, expected: str | None
+) -> None:
+    options = parse("-c", config, *arguments)
+    options.parent = twistd
+    assert options.log_path == (expected and Path(expected.replace("{cwd}", str(Path.cwd()))))
+
+
+def test_levels_and_small_talk() -> None:
+    def logged(level: str) -> list[str]:
+        lines = io.StringIO()
+        observe = make_observer(level, lines)
+        for namespace in ("pushy_agent.x", "twisted.web.client"):
+            for log_level in (LogLevel.debug, LogLevel.info, LogLevel.warn):
+                observe({
+                    "log_format": "{n} {l}", "n": namespace, "l": log_level.name, "log_time": 0.0,
+                    "log_level": log_level, "log_namespace": namespace,
+                })  # fmt: skip
+        return [line.partition("] ")[2] for line in lines.getvalue().splitlines()]
+
+    assert logged("info") == ["pushy_agent.x info", "pushy_agent.x warn", "twisted.web.client warn"]
+    assert logged("warn") == ["pushy_agent.x warn", "twisted.web.client warn"]
+    assert len(logged("debug")) == 6
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=["twistd", "script"])
+def test_a_wrong_setting_ends_the_program(program: list[str], config: Path) -> None:
+    config.write_text(config.read_text() + "heartbeat = 1\n")
+    ended = subprocess.run(
+        [*program, "--config", str(config)], capture_output=True, text=True, timeout=30, check=False, cwd=config.parent
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == f"pushy-agent: {config}: heartbeat: unknown key\n"
+    assert ended.stdout == ""
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=["twistd", "script"])
+def test_the_program_says_why_it_has_no_connection(program: list[str], config: Path) -> None:
+    with subprocess.Popen(
+        [*program, "--config", str(config)], stdout=subprocess.PIPE, text=True, cwd=config.parent,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as agent:  # fmt: skip
+        assert agent.stdout is not None
+        expected = r"Not connected: http://127.0.0.1:1/organizations/acme: connection refused; trying again in [\d.]+ s"
+        line = next(line for line in agent.stdout if "Not connected" in line)
+        agent.terminate()
+        assert re.search(expected, line)
+        assert agent.stdout.read().endswith("Server Shut Down.\n")
+    assert agent.returncode == -signal.SIGTERM  # twistd, once it is done, ends by the signal that ended it
+
+
+def test_the_plugin_imports_nothing_of_the_agent() -> None:
+    script = (
+        "import sys; from twisted.plugin import getPlugins; from twisted.application.service import IServiceMaker\n"
+        "makers = [maker for maker in getPlugins(IServiceMaker) if maker.tapname == 'pushy-agent']\n"
+        "assert len(makers) == 1, makers\n"
+        "assert not [name for name in sys.modules if name.startswith('pushy_agent')]\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    for arguments in (["-v"], ["--version"]):
+        with pytest.raises(SystemExit) as ended:
+            parse(*arguments)
+        assert ended.value.code == 0
+        assert re.fullmatch(r"pushy-agent \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    with pytest.raises(SystemExit) as ended:
+        parse("-h")
+    assert ended.value.code == 0
+    assert "--validation" not in capsys.readouterr().out

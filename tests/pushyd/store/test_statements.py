@@ -1,0 +1,237 @@
+"""The statements on a plain connection, over both databases: hostile values, plans, and how many there are."""
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import ClauseElement, Connection, Engine, Executable, event, select
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from pushy_protocol.states import JobStatus, NodeStatus
+from pushyd.domain.job import JobSpec
+from pushyd.store import identity, jobs
+from pushyd.store.engine import parse_url, writer_engine
+from pushyd.store.interface import JobStatusChange, NodeStatusChange, OutputCaptured
+from pushyd.store.schema import job_nodes
+from pushyd.store.schema import jobs as jobs_table
+from tests import postgres
+from tests.pushyd.store.backend import ORGANIZATION, job_spec
+
+numbers = count(1)
+
+# Every text that Python can hold; what can come from outside is less.
+hostile = st.text(st.characters(exclude_categories=()) | st.sampled_from("\0\ud800\udfff\ufdd0'\"\\%:"), max_size=20)
+finite = st.floats(allow_nan=False)
+specs = st.fixed_dictionaries(
+    {
+        "command": hostile,
+        "created_by": hostile,
+        "nodes": st.lists(hostile, min_size=1, max_size=5, unique=True).map(tuple),
+        "quorum": finite,
+        "run_timeout": finite,
+        "voting_timeout": finite,
+        "created_at": finite,
+        "capture": st.booleans(),
+        "user": st.none() | hostile,
+        "dir": st.none() | hostile,
+        "env": st.none() | st.dictionaries(hostile, hostile, max_size=3),
+        "file": st.none() | hostile,
+    }
+)
+
+shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    engine = writer_engine(parse_url(database))
+    with engine.begin() as connection:
+        identity.create_organization(connection, ORGANIZATION, "guid-1")
+    yield engine
+    engine.dispose()
+
+
+def read(connection: Connection, spec: JobSpec) -> Any:
+    return jobs.read_job(connection, ORGANIZATION, spec.id)
+
+
+@shared
+@given(values=specs)
+def test_every_job_comes_back_as_it_was(engine: Engine, values: dict[str, Any]) -> None:
+    spec = job_spec(next(numbers), **values)
+    with engine.begin() as connection:
+        jobs.create_job(connection, spec)
+        stored = read(connection, spec)
+        [summary] = jobs.newest_jobs(connection, ORGANIZATION, 1)
+    assert stored.spec == spec
+    assert (summary.command, summary.env, summary.file_specified) == (spec.command, spec.env, spec.file is not None)
+
+
+@shared
+@given(nodes=st.lists(hostile, min_size=1, max_size=5, unique=True), data=st.data())
+def test_every_change_comes_back_as_it_was(engine: Engine, nodes: list[str], data: st.DataObject) -> None:
+    spec = job_spec(next(numbers), nodes=tuple(nodes))
+    statuses = {node: data.draw(st.sampled_from(NodeStatus)) for node in nodes}
+    reasons = {node: reason for node in nodes if (reason := data.draw(st.none() | hostile)) is not None}
+    captured = {node: data.draw(st.none() | st.binary(max_size=50)) for node in nodes}
+    at = data.draw(finite)
+    with engine.begin() as connection:
+        jobs.create_job(connection, spec)
+        node_changes = [
+            NodeStatusChange(job_id=spec.id, node=node, status=status, reason=reasons.get(node))
+            for node, status in statuses.items()
+        ]
+        outputs = [OutputCaptured(job_id=spec.id, node=node, stdout=out, stderr=b"") for node, out in captured.items()]
+        job_change = JobStatusChange(job_id=spec.id, status=JobStatus.RUNNING, at=at)
+        jobs.write_changes(connection, [*outputs, *node_changes, job_change])
+        stored = read(connection, spec)
+        read_back = {node: jobs.read_output(connection, ORGANIZATION, spec.id, node, "stdout") for node in nodes}
+    assert (stored.nodes, stored.reasons, stored.updated_at) == (statuses, reasons, at)
+    assert read_back == captured
+
+
+def test_a_number_that_is_none_is_refused(engine: Engine) -> None:
+    """SQLite takes NaN for NULL; PostgreSQL would keep it."""
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            jobs.create_job(connection, job_spec(quorum=math.nan))
+            assert math.isnan(read(connection, job_spec()).spec.quorum)
+        return
+    with pytest.raises(Exception, match="NOT NULL"), engine.begin() as connection:
+        jobs.create_job(connection, job_spec(quorum=math.nan))
+
+
+def test_the_number_of_statements_does_not_depend_on_the_number_of_nodes(engine: Engine) -> None:
+    statements: list[str] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _count(_connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
+        statements.append(statement)
+
+    counted = []
+    for number, size in enumerate((1, 10, 1000)):
+        statements.clear()
+        spec = job_spec(number, nodes=tuple(f"n{index}" for index in range(size)))
+        with engine.begin() as connection:
+            jobs.create_job(connection, spec)
+            changes = [NodeStatusChange(job_id=spec.id, node=node, status=NodeStatus.READY) for node in spec.nodes]
+            outputs = [OutputCaptured(job_id=spec.id, node=node, stdout=b"x", stderr=b"y") for node in spec.nodes]
+            jobs.write_changes(connection, [*changes, *outputs])
+            assert len(read(connection, spec).nodes) == size
+        counted.append(len(statements))
+    assert counted == [counted[0]] * 3
+    assert counted[0] <= 7
+
+
+BY_STATUS = (
+    select(jobs_table.c.id)
+    .where(jobs_table.c.organization == "other", jobs_table.c.status == "timed_out")
+    .order_by(jobs_table.c.seq.desc())
+    .limit(50)
+)
+BY_NODE = select(job_nodes.c.job).where(job_nodes.c.node == "n7").order_by(job_nodes.c.job.desc()).limit(50)
+ROWS = {"rows": json.dumps([["n1"]])}
+PLANS: dict[str, tuple[Executable, dict[str, Any], str]] = {
+    "newest": (jobs._NEWEST_JOBS, {"organization": ORGANIZATION, "limit": 50}, "jobs_newest"),
+    "by status": (BY_STATUS, {}, "jobs_by_status"),
+    "by node": (BY_NODE, {}, "job_nodes_by_node"),
+    "unfinished": (jobs._UNFINISHED_JOBS, {}, "jobs_unfinished"),
+    "one": (jobs._JOB, {"organization": ORGANIZATION, "job_id": "x"}, "jobs_id_unique"),
+    "nodes of one": (jobs._JOB, {"organization": ORGANIZATION, "job_id": "x"}, "job_nodes_key"),
+    "set nodes": (
+        jobs._SET_NODES,
+        {"job_id": "x", "new_status": "ready", "new_reason": None} | ROWS,
+        "job_nodes_key",
+    ),
+    "output": (
+        jobs._OUTPUT,
+        {"organization": ORGANIZATION, "job_id": "x", "node": "n", "channel": "stdout"},
+        "outputs_key",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def many_jobs(
+    sqlite_template: Path,
+    postgres_server: postgres.Server,
+    postgres_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, Engine]]:
+    """Both databases with many jobs, few of which are of our organization: where a scan would cost most."""
+    path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("plans"))
+    engines = {}
+    for url in (f"sqlite:///{path}", postgres_server.create_database(postgres_template)):
+        engine = writer_engine(parse_url(url))
+        with engine.begin() as connection:
+            for organization in (ORGANIZATION, "other"):
+                identity.create_organization(connection, organization, organization)
+            for number in range(600):
+                nodes = tuple(f"n{index}" for index in range(number % 37, 40))
+                organization = "other" if number % 60 else ORGANIZATION
+                jobs.create_job(connection, job_spec(number, organization=organization, nodes=nodes))
+            ends = [JobStatus.TIMED_OUT, *[JobStatus.COMPLETE] * 16]
+            ended = [JobStatusChange(job_id=job_spec(n).id, status=ends[n % 17], at=1) for n in range(595)]
+            jobs.write_changes(connection, ended)
+        if engine.dialect.name == "postgresql":  # as it does by itself; SQLite does not
+            with engine.begin() as connection:
+                connection.exec_driver_sql("ANALYZE")
+        engines[engine.dialect.name] = engine
+    yield engines
+    for engine in engines.values():
+        engine.dispose()
+
+
+def explain(connection: Connection, statement: Executable, parameters: dict[str, Any]) -> str:
+    """The database's plan for a statement."""
+    assert isinstance(statement, ClauseElement)
+    compiled = statement.compile(connection, compile_kwargs={"render_postcompile": True})
+    assert isinstance(compiled, SQLCompiler)
+    values = compiled.construct_params(parameters)
+    positions = compiled.positiontup
+    arguments = values if positions is None else tuple(values[name] for name in positions)
+    if connection.dialect.name == "sqlite":
+        command = "EXPLAIN QUERY PLAN"
+    else:
+        # In tables this small PostgreSQL does without indexes where it can; here is asked whether it can with them.
+        for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin"):
+            connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
+        command = "EXPLAIN"
+    rows = connection.exec_driver_sql(f"{command} {compiled}", arguments)
+    return "\n".join(str(row[-1]) for row in rows)
+
+
+# An automatic index has a number for a name in SQLite, and a table WITHOUT ROWID is its own.
+SQLITE_NAMES = {
+    "job_nodes_key": "job_nodes USING PRIMARY KEY",
+    "jobs_id_unique": "jobs USING INDEX sqlite_autoindex_jobs",
+    "outputs_key": "outputs USING INDEX sqlite_autoindex_outputs",
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_what_is_asked_often_never_scans(many_jobs: dict[str, Engine], dialect: str, name: str) -> None:
+    statement, parameters, index = PLANS[name]
+    with many_jobs[dialect].begin() as connection:
+        plan = explain(connection, statement, parameters)
+    assert (SQLITE_NAMES.get(index, index) if dialect == "sqlite" else index) in plan, plan
+    for table in ("jobs", "job_nodes", "outputs"):
+        assert not re.search(rf"(SCAN|Seq Scan on) {table}\b(?! USING)", plan), plan
+
+
+@pytest.mark.parametrize("name", ["newest", "by status", "by node"])
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_the_newest_are_not_found_by_sorting_all(many_jobs: dict[str, Engine], dialect: str, name: str) -> None:
+    statement, parameters, _ = PLANS[name]
+    with many_jobs[dialect].begin() as connection:
+        plan = explain(connection, statement, parameters)
+    assert not re.search("TEMP B-TREE|Sort", plan), plan
