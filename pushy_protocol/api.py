@@ -20,8 +20,6 @@ MAX_BODY_BYTES = 1_000_000
 MAX_FILE_BYTES = 100_000
 """The largest decoded `file` of a job."""
 
-DEFAULT_RUN_TIMEOUT = 3600
-
 MAX_NUMBER = 2**31 - 1
 """The largest number of seconds or nodes that a request may name; every timer and database holds it."""
 
@@ -35,12 +33,13 @@ class InvalidRequest(ValueError):
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The body of ``POST pushy/jobs``; once checked, its node names are unique, in the order given.
 
-    `run_timeout` is in seconds; `quorum` counts nodes and is None for all of them. Null is as good as not given.
+    `run_timeout` is in seconds, None for the server's default; `quorum` counts nodes and is None for all of them. Null
+    is as good as not given.
     """
 
     command: Annotated[str, msgspec.Meta(min_length=1)]
     nodes: Annotated[tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=255)], ...], msgspec.Meta(min_length=1)]
-    run_timeout: _Number = DEFAULT_RUN_TIMEOUT
+    run_timeout: _Number | None = None
     quorum: _Number | None = None
     user: str | None = None
     dir: str | None = None
@@ -178,7 +177,7 @@ def decode_job_request(body: bytes) -> JobRequest:
     :raise InvalidRequest: it is none; nothing else is raised, whatever the bytes are.
     """
     request = decode(body, JobRequest)
-    if not 0 < request.run_timeout <= MAX_NUMBER:
+    if request.run_timeout is not None and not 0 < request.run_timeout <= MAX_NUMBER:
         raise InvalidRequest(f"run_timeout: expected a number of seconds greater than 0, at most {MAX_NUMBER}")
     if request.quorum is not None and not 0 <= request.quorum <= MAX_NUMBER:
         raise InvalidRequest(f"quorum: expected a number of nodes from 0 to {MAX_NUMBER}")

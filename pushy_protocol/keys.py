@@ -1,18 +1,19 @@
-"""RSA keys in PEM, CURVE keys in Z85: read, made, and written so that only their owner can read them."""
+"""RSA keys in PEM, CURVE keys in Z85: read, made, and written so that only their owner can read them.
+
+ZeroMQ is imported where it is used: the CLI has RSA keys only, and is quick.
+"""
 
 import os
 import struct
 import tempfile
 from pathlib import Path
 
-import zmq
 from attrs import field, frozen
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
-from zmq.utils import z85
 
 Z85_KEY_LENGTH = 40
 
@@ -47,7 +48,9 @@ def parse_private_key(pem: bytes) -> RSAPrivateKey:
     :raise KeyFormatError: it is none, or is encrypted.
     """
     try:
-        key = serialization.load_pem_private_key(pem, password=None)
+        # Checking that the numbers make a key takes longer than all else that the CLI does; it is our own key, and one
+        # that is damaged makes no signature that anybody takes.
+        key = serialization.load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFormatError(f"expected an unencrypted RSA private key in PEM: {error}") from None
     if not isinstance(key, RSAPrivateKey):
@@ -84,6 +87,8 @@ class CurveKeyPair:
     @classmethod
     def make(cls) -> "CurveKeyPair":
         """A new pair."""
+        import zmq
+
         public, secret = zmq.curve_keypair()
         return cls(public=public.decode(), secret=secret.decode())
 
@@ -93,6 +98,8 @@ class CurveKeyPair:
 
         :raise KeyFormatError: it is not a Z85 key.
         """
+        import zmq
+
         check_curve_key(secret)
         return cls(public=zmq.curve_public(secret.encode()).decode(), secret=secret)
 
@@ -102,6 +109,8 @@ def check_curve_key(key: str) -> bytes:
 
     :raise KeyFormatError: it is not 40 characters of Z85.
     """
+    from zmq.utils import z85
+
     if len(key) != Z85_KEY_LENGTH or not key.isascii():
         raise KeyFormatError(f"expected {Z85_KEY_LENGTH} characters of Z85")
     try:

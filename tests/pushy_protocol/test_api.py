@@ -62,7 +62,7 @@ class TestJobRequest:
 
     def test_the_defaults(self) -> None:
         request = decode_job_request(body_of(LEAST))
-        assert (request.run_timeout, request.quorum, request.capture_output) == (3600, None, False)
+        assert (request.run_timeout, request.quorum, request.capture_output) == (None, None, False)
         assert (request.user, request.dir, request.env, request.file) == (None, None, None, None)
 
     def test_the_most(self) -> None:
@@ -96,7 +96,6 @@ class TestJobRequest:
             ({"nodes": ["a\0"]}, "nodes: expected no NUL characters"),
             ({"run_timeout": "60"}, "run_timeout: expected a number, got a string"),
             ({"run_timeout": True}, "run_timeout: expected a number, got true or false"),
-            ({"run_timeout": None}, "run_timeout: expected a number, got null"),
             *(
                 (
                     {"run_timeout": number},
@@ -423,4 +422,4 @@ class TestNewClient:
 
 
 def test_the_limits_are_the_contracts() -> None:
-    assert (api.MAX_BODY_BYTES, api.MAX_FILE_BYTES, api.DEFAULT_RUN_TIMEOUT) == (1_000_000, 100_000, 3600)
+    assert (api.MAX_BODY_BYTES, api.MAX_FILE_BYTES) == (1_000_000, 100_000)
