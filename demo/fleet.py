@@ -5,12 +5,18 @@ import json
 import os
 import random
 import socket
+import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from http.client import HTTPSConnection
 from pathlib import Path
+from typing import Any
 
 from demo.processes import Twistd
+from pushy_protocol import http_signing
+from pushy_protocol.keys import parse_private_key
 
 SERVER_NAME = "localhost"
 
@@ -102,10 +108,30 @@ class Fleet:
 
     def available(self, nodes: Sequence[str]) -> bool:
         """Whether the server has all of `nodes` available."""
-        result = self.cli("-F", "json", "node", "status", *nodes)
-        if result.returncode != 0:
-            return False
-        return all(state["availability"] == "available" for state in json.loads(result.stdout))
+        states = {state["node_name"]: state["availability"] for state in self.get("pushy/node_states")}
+        return all(states.get(node) == "available" for node in nodes)
+
+    def get(self, path: str, user: str = "admin") -> Any:
+        """The JSON that the API answers at a path below the organization."""
+        return self.request("GET", path, user=user)[1]
+
+    def request(self, method: str, path: str, body: bytes = b"", user: str = "admin") -> tuple[int, Any]:
+        """The status and the JSON of the API's answer to a request, signed by a principal of the state directory."""
+        full_path = f"/organizations/{self.organization}/{path}"
+        signature = http_signing.sign(
+            private_key=parse_private_key((self.state / f"{user}.pem").read_bytes()),
+            user=user,
+            method=method,
+            path=full_path,
+            body=body,
+            now=time.time(),
+        )
+        trusted = ssl.create_default_context(cafile=str(self.state / "ca.pem"))
+        connection = HTTPSConnection(SERVER_NAME, self.api_port, context=trusted, timeout=30)
+        with contextlib.closing(connection):
+            connection.request(method, full_path, body, {**signature, "Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read() or b"null")
 
     def processes(self) -> list[Twistd]:
         """Every process that was started and not been replaced, agents first."""

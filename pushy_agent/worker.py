@@ -4,6 +4,7 @@ What may run is decided by the order desk, how a process lives by :mod:`process`
 rules are the machine's.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -150,7 +151,7 @@ class Worker:
             self.log.info(
                 "Job {job_id} runs {argv} as {user}",
                 job_id=job_id,
-                argv=order.argv,
+                argv=shlex.join(order.argv),
                 user=order.identity.name if order.identity else "the agent's user",
             )
             self._feed(Started(job_id=job_id))

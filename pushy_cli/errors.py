@@ -65,6 +65,24 @@ class NotFound(CliError):
     """The server has nothing there (404): what was asked for, or the organization itself."""
 
 
+class NotOffered(CliError):
+    """The server does not have what the command needs; an older one may not."""
+
+    status = FAILED
+
+
+class Conflict(CliError):
+    """It cannot be done as things stand (409): a job has ended, a name is taken."""
+
+    status = FAILED
+
+
+class Declined(CliError):
+    """The user, asked, said no; or there was nobody to ask."""
+
+    status = USAGE
+
+
 class UnknownJob(NotFound):
     """There is no such job."""
 

@@ -1,16 +1,17 @@
-"""Follows a job to its end by asking for it again and again, and shows how it goes.
+"""Follows a job to its end: by its feed, or, where that cannot be had, by asking for the job again and again.
 
 A server that cannot be reached for a while (it is restarted, the network is away) is no reason to give up: the job
-goes on without us.
+goes on without us. What is shown of it is :mod:`pushy_cli.progress`'s.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from pushy_cli import render
 from pushy_cli.clock import Clock, sleep
-from pushy_cli.errors import ServerFault, Unreachable
-from pushy_cli.terminal import Console
+from pushy_cli.errors import CliError, ServerFault, Unreachable
+from pushy_cli.sse import Event, Parser, TooLarge
+from pushy_cli.standing import Standing, Tally, standing_of
 from pushy_protocol.api import Job
 from pushy_protocol.states import TERMINAL_JOB_STATUSES
 
@@ -21,20 +22,30 @@ LAST_INTERVAL = 1.0
 PATIENCE = 600.0
 """Seconds without any answer after which we give up; a restart of the server takes some five."""
 
+SILENCE = 40.0
+"""Seconds without a byte after which a feed's connection is taken for lost: a keep-alive comes every 15."""
+
+FIRST_EVENT = 5.0
+"""Seconds to wait for a feed to begin. It does so at once, unless a proxy keeps it back: then looking serves better."""
+
 
 class JobSource(Protocol):
     """What gives the job; see :class:`pushy_cli.api.PushServer`."""
 
     async def job(self, job_id: str) -> Job: ...
 
+    async def feed(
+        self, job_id: str, take: Callable[[bytes], None], *, last_event_id: str | None, silence: float
+    ) -> None: ...
+
 
 class Progress(Protocol):
     """Shows how a job goes."""
 
-    def show(self, job: Job, elapsed: float) -> None:
-        """This is the job after so many seconds."""
+    def show(self, standing: Standing) -> None:
+        """This is how it stands now."""
 
-    def trouble(self, error: ServerFault | Unreachable) -> None:
+    def trouble(self, error: CliError) -> None:
         """There was no answer; it is tried again."""
 
 
@@ -47,14 +58,19 @@ def pace(interval: float | None) -> Iterator[float]:
             wait = min(wait * 1.2, LAST_INTERVAL)
 
 
-async def follow(server: JobSource, job_id: str, *, clock: Clock, waits: Iterator[float], progress: Progress) -> Job:
+async def follow(
+    server: JobSource, job_id: str, *, clock: Clock, progress: Progress, interval: float | None = None
+) -> Job:
     """The job when it has ended.
 
-    :param waits: seconds between two looks
+    :param interval: seconds between two looks at the job; without one, its feed is read
     :raise CliError: it cannot be followed; without an answer only after :data:`PATIENCE`.
     """
-    started = answered = clock.seconds()
-    while True:
+    if interval is None:
+        await _Feed(server, job_id, clock, progress).read_to_end()
+    # The feed does not tell why a node failed, the job does: after the feed this is one look.
+    answered = clock.seconds()
+    for wait in pace(interval):
         try:
             job = await server.job(job_id)
         except (ServerFault, Unreachable) as error:
@@ -63,52 +79,65 @@ async def follow(server: JobSource, job_id: str, *, clock: Clock, waits: Iterato
             progress.trouble(error)
         else:
             answered = clock.seconds()
-            progress.show(job, answered - started)
+            progress.show(standing_of(job))
             if job.status in TERMINAL_JOB_STATUSES:
                 return job
-        await sleep(clock, next(waits))
+        await sleep(clock, wait)
+    raise AssertionError("pace() never ends")
 
 
-def progress_on(console: Console) -> Progress:
-    """The progress that the console can show: a line that is redrawn, or a line for each change."""
-    return _Live(console) if console.is_live else _Lines(console)
+class _NotAFeed(ValueError):
+    """What comes is no job's feed."""
 
 
-class _Shown:
-    """Tells of trouble once, and of its end."""
+class _Feed:
+    """One job's feed, over as many connections as it takes."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._troubled = False
+    def __init__(self, server: JobSource, job_id: str, clock: Clock, progress: Progress) -> None:
+        self._server = server
+        self._job_id = job_id
+        self._clock = clock
+        self._progress = progress
+        self._tally = Tally()
+        self._last_event_id: str | None = None
+        self._heard = clock.seconds()
+        self._ended = False
 
-    def show(self, job: Job, elapsed: float) -> None:
-        if self._troubled:
-            self._console.note("The server answers again.")
-        self._troubled = False
-        self._draw(job, elapsed)
+    async def read_to_end(self) -> None:
+        """Come back when the job has ended, or when its feed cannot be had: looking at the job then says why.
 
-    def trouble(self, error: ServerFault | Unreachable) -> None:
-        if not self._troubled:
-            self._console.note(
-                f"{error.what}. The job goes on without us; trying again for {PATIENCE / 60:.0f} minutes..."
-            )
-        self._troubled = True
+        :raise CliError: the feed began, and then there was no answer for :data:`PATIENCE`.
+        """
+        for wait in pace(None):
+            parser = Parser(self._take)
+            silence = SILENCE if self._last_event_id else FIRST_EVENT
+            try:
+                await self._server.feed(
+                    self._job_id, parser.feed, last_event_id=self._last_event_id, silence=silence
+                )
+            except (TooLarge, _NotAFeed):
+                return
+            except CliError as error:
+                if self._last_event_id is None or not isinstance(error, ServerFault | Unreachable):
+                    return
+                if self._clock.seconds() - self._heard > PATIENCE:
+                    raise
+                if not self._ended:
+                    self._progress.trouble(error)
+            if self._ended:
+                return
+            await sleep(self._clock, wait)
 
-    def _draw(self, job: Job, elapsed: float) -> None:
-        raise NotImplementedError
-
-
-class _Live(_Shown):
-    def _draw(self, job: Job, elapsed: float) -> None:
-        done = job.status in TERMINAL_JOB_STATUSES
-        self._console.live("" if done else render.progress_line(job, elapsed, self._console.err_style))
-
-
-class _Lines(_Shown):
-    _last = ""
-
-    def _draw(self, job: Job, elapsed: float) -> None:
-        line = render.change_line(job)
-        if line != self._last:
-            self._console.note(line)
-        self._last = line
+    def _take(self, event: Event) -> None:
+        try:
+            data = json.loads(event.data)
+        except (ValueError, RecursionError):
+            raise _NotAFeed("expected JSON in an event") from None
+        if not isinstance(data, dict):
+            raise _NotAFeed("expected an object in an event")
+        self._heard = self._clock.seconds()
+        self._last_event_id = event.id or self._last_event_id
+        self._tally.take(event.name, data)
+        self._ended = event.name in {"job_complete", "summary"}
+        if event.name != "summary":
+            self._progress.show(self._tally.standing)

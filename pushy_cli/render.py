@@ -8,11 +8,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from typing import TypeVar
+
 from attrs import frozen
 
 from pushy_cli.folding import fold, natural_key
+from pushy_cli.standing import Standing, standing_of
 from pushy_protocol.api import Job, NodeState
-from pushy_protocol.states import TERMINAL_NODE_STATUSES, JobStatus, NodeStatus
+from pushy_protocol.states import JobStatus, NodeStatus
 from pushy_protocol.timestamps import format_iso8601, parse_rfc1123
 
 # The order in which statuses are told: results, then what never ran, then what goes on.
@@ -56,6 +59,8 @@ class Style:
 
 PIPE = Style()
 
+T = TypeVar("T")
+
 
 def plain(text: str) -> str:
     r"""A text of others in one line of ours: what a terminal would obey is spelled out, as ``\x1b``."""
@@ -82,29 +87,20 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
-def counts(job: Job) -> dict[str, int]:
-    """How many nodes have each status, in the order in which they are told."""
-    return {status: len(names) for status, names in _by_status(job)}
+def change_line(standing: Standing) -> str:
+    """Where a job stands in a plain line, for where progress cannot be redrawn."""
+    told = [f"{number} {_words(status)}" for status, number in _ordered(standing.counts)]
+    return f"{_words(standing.status)}: {', '.join(told)}"
 
 
-def change_line(job: Job) -> str:
-    """A job's state in a plain line, for where progress cannot be redrawn."""
-    return f"{_words(job.status)}: {', '.join(f'{n} {_words(status)}' for status, n in counts(job).items())}"
-
-
-def progress_line(job: Job, elapsed: float, style: Style) -> str:
-    """A job's state in one line that fits the width: status, time, bar, and as many of the counts as have room."""
-    number = counts(job)
-    total = sum(number.values())
-    if job.status in {JobStatus.NEW, JobStatus.VOTING}:
-        done = total - number.get(NodeStatus.NEW, 0)
-    else:
-        done = sum(n for status, n in number.items() if status in TERMINAL_NODE_STATUSES)
-    pieces = [(f"{_words(job.status):7}", _BOLD), (duration(elapsed), "")]
+def progress_line(standing: Standing, elapsed: float, style: Style) -> str:
+    """Where a job stands in one line that fits the width: status, time, bar, and as many counts as have room."""
+    done, total = standing.settled, standing.total
+    pieces = [(f"{_words(standing.status):7}", _BOLD), (duration(elapsed), "")]
     if style.width is None or style.width >= 60:
         pieces.append((bar(done, total, style), _BUSY))
     pieces.append((f"{done}/{total}", ""))
-    pieces += [(f"{n} {_words(status)}", _COLOURS.get(status, "")) for status, n in number.items()]
+    pieces += [(f"{n} {_words(status)}", _COLOURS.get(status, "")) for status, n in _ordered(standing.counts)]
     return _fitted(pieces, style)
 
 
@@ -122,8 +118,9 @@ def bar(done: int, total: int, style: Style) -> str:
 
 def summary(job: Job, style: Style, elapsed: float | None = None) -> str:
     """How a job ended (or stands): a headline, then the nodes by status and reason, their names folded."""
-    number = counts(job)
-    succeeded, total = number.get(NodeStatus.SUCCEEDED, 0), sum(number.values())
+    standing = standing_of(job)
+    number, total = standing.counts, standing.total
+    succeeded = number.get(NodeStatus.SUCCEEDED, 0)
     if job.status == JobStatus.QUORUM_FAILED:
         told = f"{number.get(NodeStatus.WAS_READY, 0)} of {_nodes(total)} ready"
     else:
@@ -150,7 +147,7 @@ def job_details(job: Job, style: Style) -> str:
         "With env": plain(", ".join(job.env or ())),
         "With file": "yes" if job.file_specified or job.file else "",
         "Output": "captured" if job.capture_output else "",
-        "Nodes": str(sum(counts(job).values())),
+        "Nodes": str(standing_of(job).total),
     }
     lines = [f"{_paint(f'{name}:'.ljust(14), _BOLD, style)}{value}" for name, value in facts.items() if value]
     return "\n".join([*lines, *_status_rows(job, style)])
@@ -210,10 +207,13 @@ def _status_rows(job: Job, style: Style) -> list[str]:
 
 
 def _by_status(job: Job) -> list[tuple[str, list[str]]]:
-    """The statuses of a job's nodes, in the order in which they are told; ones that we do not know last."""
+    return [(status, names) for status, names in _ordered(job.nodes or {}) if names]
+
+
+def _ordered(by_status: Mapping[str, T]) -> list[tuple[str, T]]:
+    """What belongs to each status, in the order in which they are told; statuses that we do not know last."""
     rank = {str(status): index for index, status in enumerate(_ORDER)}
-    nodes = job.nodes or {}
-    return [(status, nodes[status]) for status in sorted(nodes, key=lambda s: (rank.get(s, 99), s)) if nodes[status]]
+    return sorted(by_status.items(), key=lambda item: (rank.get(item[0], len(rank)), item[0]))
 
 
 def _wrapped(names: str, indent: int, style: Style) -> str:

@@ -5,26 +5,44 @@ them.
 """
 
 import os
-from collections.abc import Mapping
-from typing import BinaryIO, TextIO
+from collections.abc import Callable, Mapping
+from typing import BinaryIO, Protocol, TextIO
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
 
 from pushy_cli.render import Style
 
 _ERASE_LINE = "\r\x1b[K"
 _SAMPLE = "━┄─…"
 _FALLBACK_WIDTH = 80
+_MAX_LINE = 4096
+
+
+class Reader(Protocol):
+    """What of a reactor is used to wait for input."""
+
+    def addReader(self, reader: object, /) -> None: ...
+
+    def removeReader(self, reader: object, /) -> None: ...
 
 
 class Console:
     """Where a call's texts go. After :meth:`close` they go nowhere."""
 
-    def __init__(self, out: TextIO, err: TextIO, environment: Mapping[str, str]) -> None:
+    def __init__(self, inp: TextIO, out: TextIO, err: TextIO, environment: Mapping[str, str]) -> None:
+        self._inp = inp
         self._out: BinaryIO = out.buffer
         self._err: BinaryIO = err.buffer
         self._encodings = {self._out: out.encoding, self._err: err.encoding}
         self._environment = environment
         self._live = ""
+        self._question = ""
         self._closed = False
+        self.on_resize: Callable[[], None] | None = None
+        """Called when the terminal has another width."""
+
         self.farewell: tuple[str, ...] = ("Interrupted.",)
         """What is to be said when a signal ends the call."""
 
@@ -32,6 +50,11 @@ class Console:
     def is_live(self) -> bool:
         """Whether a line on stderr can be redrawn."""
         return self._err.isatty() and self._environment.get("TERM", "dumb") != "dumb"
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether there is somebody who sees a question and can answer it."""
+        return self._inp.isatty() and self._err.isatty()
 
     @property
     def out_style(self) -> Style:
@@ -62,10 +85,26 @@ class Console:
             self.live(live)
 
     def live(self, line: str) -> None:
-        """Draw the live line anew, or remove it with an empty one. Only where :attr:`is_live`."""
-        if not self._closed and (line or self._live):
+        """Draw the live line anew, or remove it with an empty one. Only where :attr:`is_live`.
+
+        While a question waits for its answer, the line is not drawn.
+        """
+        if not self._closed and not self._question and (line or self._live):
             self._put(self._err, f"{_ERASE_LINE}{line}")
             self._live = line
+
+    async def ask(self, question: str, reactor: Reader) -> str:
+        """What the user answers, in lower case; nothing where the terminal's input has ended.
+
+        Only where :attr:`can_ask`. Cancelling takes the question back.
+        """
+        self._erase()
+        self._question = question
+        self._put(self._err, f"{question} ")
+        try:
+            return (await read_line(self._inp.fileno(), reactor)).strip().lower()
+        finally:
+            self._question = ""
 
     def close(self, *last: str) -> None:
         """Remove the live line and write the last lines to stderr; from now on, whatever is said goes nowhere."""
@@ -105,6 +144,46 @@ class Console:
             width=width,
             terminal=True,
         )
+
+
+async def read_line(descriptor: int, reactor: Reader) -> str:
+    """The next line of a terminal, which the user ends with the Enter key; until then the reactor goes on."""
+    reader = _LineReader(descriptor)
+    reactor.addReader(reader)
+    try:
+        return await reader.line
+    finally:
+        reactor.removeReader(reader)
+
+
+@implementer(IReadDescriptor)
+class _LineReader:
+    """A terminal gives whole lines, so that one read, when there is something, never waits.
+
+    Twisted's StandardIO would make the terminal non-blocking, also for the shell that we were started from.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.line: Deferred[str] = Deferred()
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def logPrefix(self) -> str:
+        return "terminal"
+
+    def doRead(self) -> None:
+        try:
+            data = os.read(self._descriptor, _MAX_LINE)
+        except OSError:
+            data = b""
+        if not self.line.called:
+            self.line.callback(data.decode("utf-8", "replace"))
+
+    def connectionLost(self, _reason: object) -> None:
+        if not self.line.called:
+            self.line.callback("")
 
 
 def _can_encode(text: str, encoding: str) -> bool:

@@ -62,6 +62,8 @@ class _Creator:
 
 
 def _load(store: crypto.X509Store, trusted: Iterable[Path]) -> None:
+    # A server's own certificate may be trusted too, without the CA's that signed it (`pushy config fetch-ca`).
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     for path in trusted:
         try:
             store.load_locations(str(path))

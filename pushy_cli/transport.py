@@ -5,39 +5,26 @@ followed, because a signature holds for one path. Nothing is tried again here. W
 :mod:`pushy_cli.api`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-from OpenSSL import SSL
-from service_identity import VerificationError
+from attrs import frozen
 from treq.client import HTTPClient
 from treq.content import collect
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.error import ConnectionRefusedError as Refusal
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IResponse
 
 from pushy_cli.clock import Clock
 from pushy_cli.context import Settings
-from pushy_cli.errors import (
-    CliError,
-    Garbage,
-    NoAnswer,
-    NotFound,
-    Refused,
-    Rejected,
-    ServerFault,
-    Unreachable,
-    Untrusted,
-)
+from pushy_cli.errors import CliError, Garbage
+from pushy_cli.faults import no_answer, refusal
+from pushy_cli.proxy import ProxyEndpoints, proxy_for
 from pushy_cli.redact import redacted
-from pushy_cli.render import plain
 from pushy_cli.tls import Policy
-from pushy_protocol import api
 from pushy_protocol.http_signing import sign
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
@@ -47,9 +34,8 @@ CONNECTIONS = 8
 """Connections that are kept open to the server, so how many requests make sense at once."""
 
 _JSON = "application/json"
-_MAX_TEXT = 500
-_BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-_WRONG = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+_EVENT_STREAM = "text/event-stream"
+Take = Callable[[bytes], None]
 
 
 class Client(Protocol):
@@ -58,12 +44,27 @@ class Client(Protocol):
     def request(self, method: str, url: str, **arguments: object) -> Deferred[IResponse]: ...
 
 
-def make_client(reactor: object, settings: Settings) -> HTTPClient:
-    """An HTTP client that checks certificates as the settings say and keeps connections open."""
+@frozen(kw_only=True)
+class Answer:
+    """What a request brought; the headers' names are in lower case."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def make_client(reactor: object, settings: Settings, environment: Mapping[str, str]) -> HTTPClient:
+    """An HTTP client that checks certificates as the settings say and keeps connections open.
+
+    :param environment: may name proxies (`HTTPS_PROXY`, `NO_PROXY`...)
+    """
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = CONNECTIONS
     policy = Policy(trusted=settings.trusted, verify=settings.verify_tls)
-    agent = Agent(reactor, policy, connectTimeout=settings.request_timeout, pool=pool)
+    timeout = settings.request_timeout
+    if proxy := proxy_for(settings.server_url, environment):
+        agent = Agent.usingEndpointFactory(reactor, ProxyEndpoints(reactor, proxy, policy, timeout), pool)
+    else:
+        agent = Agent(reactor, policy, connectTimeout=timeout, pool=pool)
     return HTTPClient(cast("IAgent", agent))
 
 
@@ -86,7 +87,7 @@ class Transport:
         self._client = client
         self._clock = clock
         self._now = now
-        self._trace = trace
+        self._trace = trace or (lambda line: None)
         parts = urlsplit(settings.server_url)
         self._path = parts.path
         self.origin = f"{parts.scheme}://{parts.netloc}"
@@ -97,13 +98,78 @@ class Transport:
         :param path: below the organization's URL, without a slash in front; percent-encoded
         :raise CliError: there is none, or it is an error.
         """
-        if self._trace:
-            self._trace(f"> {method} {self._settings.server_url}/{path} {redacted(body)}".rstrip())
-        exchange = Deferred.fromCoroutine(self._exchange(method, path, body, accept))
+        return (await self.exchange(method, path, body, accept=accept)).body
+
+    async def exchange(
+        self, method: str, path: str, body: bytes = b"", *, accept: str = _JSON, api_version: str = "0"
+    ) -> Answer:
+        """The same, with the answer's headers.
+
+        :param path: as above, or with a slash in front: from the server's root
+        :param api_version: of Chef's own API (`X-Ops-Server-API-Version`)
+        """
+        answer = bytearray()
+
+        def take(chunk: bytes) -> None:
+            self._add(answer, chunk)
+
+        headers = {"Accept": accept, "X-Ops-Server-API-Version": api_version}
+        response = await self._bounded(
+            self._settings.request_timeout, lambda _: self._send(method, path, body, headers, lambda _: take)
+        )
+        shown = redacted(bytes(answer)) if accept == _JSON else f"{len(answer)} bytes"
+        self._trace(f"< {response.code} {shown}".rstrip())
+        if not 200 <= response.code < 300:
+            raise refusal(response.code, bytes(answer), origin=self.origin, settings=self._settings)
+        return Answer(body=bytes(answer), headers=_headers(response))
+
+    async def stream(self, path: str, take: Take, *, last_event_id: str | None, silence: float) -> None:
+        """Read a feed until the server ends it.
+
+        :param take: is given the bytes as they come; what it raises ends the reading
+        :param last_event_id: the feed goes on after that event
+        :param silence: seconds without a byte after which the connection counts as lost
+        :raise CliError: there is no feed, or the connection was lost.
+        """
+        headers = {"Accept": _EVENT_STREAM}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+        refused = bytearray()
+
+        def sort(response: IResponse) -> Take:
+            if response.code != HTTPStatus.OK:
+                return lambda chunk: self._add(refused, chunk)
+            if not _headers(response).get("content-type", "").startswith(_EVENT_STREAM):
+                raise Garbage(f"{self.origin} answered with something that is no feed", "Check the server's URL.")
+            return take
+
+        def read(heard: Callable[[], None]) -> Awaitable[IResponse]:
+            return self._send("GET", path, b"", headers, sort, heard)
+
+        response = await self._bounded(silence, read)
+        self._trace(f"< {response.code} (the feed has ended)")
+        if response.code != HTTPStatus.OK:
+            raise refusal(response.code, bytes(refused), origin=self.origin, settings=self._settings)
+
+    async def _bounded(self, seconds: float, work: Callable[[Callable[[], None]], Awaitable[IResponse]]) -> IResponse:
+        """Do `work`, for at most so many seconds since it last called what it is given.
+
+        :raise CliError: no answer came, or it broke off.
+        """
+        timer = self._clock.callLater(seconds, lambda: working.cancel())
+
+        def heard() -> None:
+            nonlocal timer
+            timer.cancel()
+            timer = self._clock.callLater(seconds, working.cancel)
+
+        async def begin() -> IResponse:
+            return await work(heard)
+
         # Not Deferred.addTimeout: a request that is cancelled ends in one of several errors, not all of which it knows.
-        timer = self._clock.callLater(self._settings.request_timeout, exchange.cancel)
+        working = Deferred.fromCoroutine(begin())
         try:
-            status, answer = await exchange
+            return await working
         except CliError:
             raise
         except Exception as error:
@@ -113,122 +179,60 @@ class Transport:
                 causes = [ConnectTimeout()]
             elif any(isinstance(cause, CancelledError) for cause in causes):
                 raise CancelledError from error
-            raise self._no_answer(causes) from error
+            raise no_answer(causes, origin=self.origin, seconds=seconds) from error
         finally:
             if timer.active():
                 timer.cancel()
-        if self._trace:
-            self._trace(f"< {status} {redacted(answer) if accept == _JSON else f'{len(answer)} bytes'}")
-        if not 200 <= status < 300:
-            raise self._error(status, answer)
-        return answer
 
-    async def _exchange(self, method: str, path: str, body: bytes, accept: str) -> tuple[int, bytes]:
-        full_path = f"{self._path}/{path}"
-        headers = sign(
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        sort: Callable[[IResponse], Take],
+        heard: Callable[[], None] = lambda: None,
+    ) -> IResponse:
+        """Send a signed request, and give every piece of the answer's body to what `sort` says."""
+        full_path = path if path.startswith("/") else f"{self._path}/{path}"
+        self._trace(f"> {method} {self.origin}{full_path} {redacted(body)}".rstrip())
+        signed = sign(
             private_key=self._settings.client_key,
             user=self._settings.client_name,
             method=method,
             path=full_path,
             body=body,
             now=self._now(),
+            server_api_version=headers.get("X-Ops-Server-API-Version", "0"),
         )
-        headers["Accept"] = accept
         if body:
-            headers["Content-Type"] = _JSON
+            signed["Content-Type"] = _JSON
         response = await self._client.request(
             method,
             f"{self.origin}{full_path}",
-            headers=headers,
+            headers={**signed, **headers},
             data=body or None,
             allow_redirects=False,
             unbuffered=True,
             reactor=self._clock,
         )
-        chunks: list[bytes] = []
-        size = 0
+        take = sort(response)
 
-        def take(chunk: bytes) -> None:
-            nonlocal size
-            size += len(chunk)
-            if size > MAX_RESPONSE_BYTES:
-                raise Garbage(
-                    f"{self.origin} answered with more than {MAX_RESPONSE_BYTES} bytes", "Ask for less at once."
-                )
-            chunks.append(chunk)
+        def take_chunk(chunk: bytes) -> None:
+            heard()
+            take(chunk)
 
-        await collect(response, take)
-        return response.code, b"".join(chunks)
+        await collect(response, take_chunk)
+        return response
 
-    def _no_answer(self, causes: Sequence[BaseException]) -> CliError:
-        """The error for a connection or an exchange that failed."""
-        for cause in causes:
-            if isinstance(cause, VerificationError):
-                return Untrusted(
-                    f"The certificate of {self.origin} is for another name",
-                    "Use the name that is in its certificate as the server's URL.",
-                )
-            if isinstance(cause, SSL.Error) and "certificate verify failed" in str(cause):
-                return Untrusted(
-                    f"The certificate of {self.origin} is signed by nobody who is trusted here",
-                    "If the server is yours, name its CA's certificate with --ca-file, PUSHY_CA_FILE or ca_file.",
-                )
-        never_sent = any(isinstance(cause, DNSLookupError | Refusal) for cause in causes)
-        return (Unreachable if never_sent else NoAnswer)(
-            f"Cannot reach {self.origin}: {_reason(causes, self._settings.request_timeout)}",
-            "Check the server's URL, the network, and that pushyd runs there.",
-        )
-
-    def _error(self, status: int, body: bytes) -> CliError:
-        """The error for an answer that is one."""
-        text = _error_text(body)
-        phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
-        said = text or f"{status} {phrase}"
-        name = self._settings.client_name
-        if status == HTTPStatus.UNAUTHORIZED:
-            return Refused(
-                f"The server does not accept '{name}' with the key of {self._settings.key_source}: {said}",
-                "Check the client's name, that this is its key, and this machine's clock.",
-            )
-        if status == HTTPStatus.FORBIDDEN:
-            return Refused(
-                f"The server does not allow this to '{name}': {said}",
-                "An administrator can add it to group pushy_job_writers (to run) or pushy_job_readers (to look).",
-            )
-        if status == HTTPStatus.NOT_FOUND:
-            return NotFound(f"{self.origin}: {said}", "Check the organization in the server's URL.")
-        if 500 <= status < 600 or status in _BUSY:
-            return ServerFault(
-                f"{self.origin} is at fault: {said} (status {status})", "Try again, and look into the server's log."
-            )
-        if status in _WRONG:
-            return Rejected(f"The server refuses the request: {said}", "Mend the request, or look into its help.")
-        return Garbage(f"{self.origin} answered with status {status} {phrase}", "Check the server's URL.")
+    def _add(self, body: bytearray, chunk: bytes) -> None:
+        if len(body) + len(chunk) > MAX_RESPONSE_BYTES:
+            raise Garbage(f"{self.origin} answered with more than {MAX_RESPONSE_BYTES} bytes", "Ask for less at once.")
+        body += chunk
 
 
-def _reason(causes: Sequence[BaseException], timeout: float) -> str:
-    """In a few words, why there was no answer."""
-    for cause in causes:
-        match cause:
-            case ConnectTimeout():
-                return f"no answer within {timeout:g} s"
-            case DNSLookupError():
-                return "its name is not known"
-            case Refusal():
-                return "connection refused"
-            case SSL.Error():
-                return "it does not speak TLS as we do"
-            case ConnectError():
-                return str(cause).rstrip(".")
-    if any(isinstance(cause, ConnectionClosed) for cause in causes):
-        return "the connection was closed before there was an answer"
-    return f"{type(causes[0]).__name__}: {causes[0]}"
-
-
-def _error_text(body: bytes) -> str:
-    """What an error's body says; nothing where it is not in the API's form."""
-    try:
-        said = api.decode(body[: 64 * 1024], api.ErrorBody).error
-    except api.InvalidRequest:
-        return ""
-    return plain(said if isinstance(said, str) else "; ".join(said))[:_MAX_TEXT]
+def _headers(response: IResponse) -> dict[str, str]:
+    return {
+        name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
+        for name, values in response.headers.getAllRawHeaders()
+    }

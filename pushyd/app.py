@@ -32,6 +32,7 @@ from pushyd.feeds import FeedService
 from pushyd.identity.local import LocalIdentity, introduce
 from pushyd.jobs import JobService
 from pushyd.nodes import NodeService
+from pushyd.results import Results
 from pushyd.sessions import Sessions
 from pushyd.state_dir import StateDir, StateDirError, lock
 from pushyd.store.interface import Store, StoreUnavailable
@@ -40,6 +41,9 @@ from pushyd.web import agent_config, feeds, identity, jobs, nodes, output, statu
 from pushyd.web.app import Api
 
 ADMIN = "admin"
+
+_ABSENCE_SECONDS = 30.0
+"""How long nodes with an unfinished job may take to come back after a restart of the server."""
 
 _STOP_SECONDS = 4.0
 """How long writing what is held may take when the server stops."""
@@ -99,15 +103,18 @@ class PushServer(Service):
         sessions = Sessions(secret=self._state.session_secret, store=store)
         await sessions.load()
         feed_service = FeedService(
+            store=store,
             clock=self._reactor,
             now=self._now,
             wait_complete_seconds=self._settings.wait_complete_time,
             expiry_seconds=self._settings.org_feed_expiration,
         )
         node_service, job_service = self._services(store, sessions, feed_service)
-        if interrupted := await job_service.close_interrupted():
-            self.log.warn("{count} jobs were cut off when the server stopped: crashed", count=interrupted)
-        self._open_channels(node_service, job_service, sessions)
+        command, heartbeat = self._channels(store, node_service, job_service, sessions)
+        # Before the first word of a node: what it says of a job that is not known is answered by an abort.
+        if unfinished := await job_service.take_up(_ABSENCE_SECONDS):
+            self.log.info("Going on with {count} jobs that were not finished", count=unfinished)
+        self._open_channels(node_service, command, heartbeat)
         api = self._api(store, sessions, node_service, job_service)
         feeds.add_routes(
             api,
@@ -165,7 +172,9 @@ class PushServer(Service):
         self._started.callback(job_service.stop)
         return node_service, job_service
 
-    def _open_channels(self, node_service: NodeService, job_service: JobService, sessions: Sessions) -> None:
+    def _channels(
+        self, store: Store, node_service: NodeService, job_service: JobService, sessions: Sessions
+    ) -> tuple[CommandChannel, HeartbeatPublisher]:
         settings = self._settings
         context = Context(self._reactor)
         self._started.callback(context.shutdown)
@@ -189,7 +198,12 @@ class PushServer(Service):
             server_name=settings.server_name,
             incarnation_id=self._incarnation_id,
         )
-        node_service.connect(command, job_service)
+        results = Results(store=store, acknowledge=node_service.acknowledge)
+        node_service.connect(command, job_service, results.received)
+        return command, heartbeat
+
+    def _open_channels(self, node_service: NodeService, command: CommandChannel, heartbeat: HeartbeatPublisher) -> None:
+        settings = self._settings
         self._listen(command.listen, settings.command_port)
         node_service.start()
         self._started.callback(node_service.stop)

@@ -17,8 +17,12 @@ from twisted.internet.defer import Deferred
 from pushyd.clock import Clock
 from pushyd.domain.effects import Emit, FeedEvent
 from pushyd.domain.job import JobSpec
+from pushyd.store.interface import FeedText, JobStore
 
 _TIME = "%Y-%m-%d %H:%M:%S.%fZ"
+_JOB = "job"  # the prefix of the ids
+_KEEP_SECONDS = 0.1
+_END = b"\n\n"
 _OF_ORGANIZATION = {FeedEvent.START, FeedEvent.JOB_COMPLETE}
 
 
@@ -53,13 +57,19 @@ class Feed:
         """The place of the next event that will happen."""
         return self._dropped + len(self._events)
 
-    def add(self, name: str, data: dict[str, Any], now: float) -> None:
-        """Something has happened."""
+    def add(self, name: str, data: dict[str, Any], now: float) -> bytes:
+        """Something has happened; the event's text."""
         # Strictly increasing, whatever the clock does: readers sort by it.
         self._last = at = max(now, self._last + 1e-6)
         event = sse_event(name, f"{self._prefix}-{self.end + 1}", {**data, "timestamp": format_time(at)})
         self._events.append(_Kept(at, event))
         self._wake()
+        return event
+
+    def restore(self, text: bytes, now: float) -> None:
+        """Take up the events of an earlier run, as :meth:`read` gave them."""
+        self._events.extend(_Kept(now, event + _END) for event in text.split(_END) if event)
+        self._last = now
 
     def close(self) -> None:
         """Nothing more will happen."""
@@ -102,18 +112,27 @@ class Feed:
 
 
 class FeedService:
-    """The feeds of live jobs and of organizations."""
+    """The feeds of live jobs and of organizations. What happens to a job is also kept, a little at a time."""
 
     def __init__(
-        self, *, clock: Clock, now: Callable[[], float], wait_complete_seconds: float, expiry_seconds: float
+        self,
+        *,
+        store: JobStore,
+        clock: Clock,
+        now: Callable[[], float],
+        wait_complete_seconds: float,
+        expiry_seconds: float,
     ) -> None:
         """:param now: seconds since the epoch"""
+        self._store = store
         self._clock = clock
         self._now = now
         self._wait_complete_seconds = wait_complete_seconds
         self._expiry_seconds = expiry_seconds
         self._jobs: dict[str, Feed] = {}
         self._organizations: dict[str, Feed] = {}
+        # What has happened since the last piece was given to the store: the number of its first event, and the texts.
+        self._to_keep: dict[str, tuple[int, list[bytes]]] = {}
         # Ids of an earlier run of the server must not be taken for this one's.
         self._run = uuid4().hex[:8]
 
@@ -123,17 +142,39 @@ class FeedService:
         data = _data(spec, event)
         feed = self._jobs.get(spec.id)
         if feed is None:
-            feed = self._jobs[spec.id] = Feed("job")
-        feed.add(event.event, data, now)
+            feed = self._jobs[spec.id] = Feed(_JOB)
+        text = feed.add(event.event, data, now)
         if event.event in _OF_ORGANIZATION:
             self.organization(spec.organization).add(event.event, {**data, "job": spec.id}, now)
+        if not self._to_keep:
+            self._clock.callLater(_KEEP_SECONDS, self.keep)
+        self._to_keep.setdefault(spec.id, (feed.end, []))[1].append(text)
         if event.event is FeedEvent.JOB_COMPLETE:
+            self.keep()
             feed.close()
             self._clock.callLater(self._wait_complete_seconds, self._jobs.pop, spec.id, None)
+
+    def restore(self, spec: JobSpec, kept: bytes) -> None:
+        """Take up the feed of a job of an earlier run, as far as it was kept."""
+        feed = self._jobs[spec.id] = Feed(_JOB)
+        feed.restore(kept, self._now())
+
+    def keep(self) -> None:
+        """Give the store what it does not have yet."""
+        to_keep, self._to_keep = self._to_keep, {}
+        for job_id, (first, texts) in to_keep.items():
+            self._store.record(FeedText(job_id=job_id, first=first, text=b"".join(texts)))
 
     def job(self, job_id: str) -> Feed | None:
         """The feed of a job that lives or has just ended."""
         return self._jobs.get(job_id)
+
+    async def ended(self, job_id: str) -> Feed:
+        """The feed of a job that ended longer ago, as it was kept."""
+        feed = Feed(_JOB)
+        feed.restore(await self._store.feed(job_id), self._now())
+        feed.close()
+        return feed
 
     def organization(self, name: str) -> Feed:
         """The feed of an organization; it never closes."""

@@ -13,10 +13,11 @@ from twisted.logger import Logger
 
 from pushy_protocol import messages
 from pushy_protocol.api import InvalidRequest, JobRequest
-from pushy_protocol.states import TERMINAL_NODE_STATUSES, JobStatus, NodeStatus
+from pushy_protocol.states import TERMINAL_JOB_STATUSES, TERMINAL_NODE_STATUSES, JobStatus, NodeStatus
 from pushyd.background import background, shielded
 from pushyd.clock import Clock, DelayedCall
 from pushyd.domain.effects import (
+    AbortKept,
     Emit,
     JobChanged,
     JobEffect,
@@ -28,10 +29,12 @@ from pushyd.domain.effects import (
     StopTimer,
     Timer,
 )
-from pushyd.domain.job import FromNode, Job, JobEvent, JobSpec, Start, TimerFired, step
+from pushyd.domain.job import AbortRequested, FromNode, Job, JobEvent, JobSpec, Start, TakenUp, TimerFired, step
 from pushyd.domain.node import NodeRef, Presence
 from pushyd.domain.tables import NodeEvent
+from pushyd.job_messages import NODE_EVENTS, commit_fields, reason_of
 from pushyd.store.interface import (
+    AbortRequest,
     JobStatusChange,
     JobStore,
     JobSummary,
@@ -40,17 +43,6 @@ from pushyd.store.interface import (
     StoredJob,
 )
 
-_REASON_LENGTH = 500
-
-_NODE_EVENTS: Mapping[type[messages.NodeMessage], NodeEvent] = {
-    messages.AckCommit: NodeEvent.ACK_COMMIT,
-    messages.NackCommit: NodeEvent.NACK_COMMIT,
-    messages.AckRun: NodeEvent.ACK_RUN,
-    messages.NackRun: NodeEvent.NACK_RUN,
-    messages.Succeeded: NodeEvent.SUCCEEDED,
-    messages.Failed: NodeEvent.FAILED,
-    messages.Aborted: NodeEvent.ABORTED,
-}
 _NO_REASONS: Mapping[str, str | None] = {}
 _EXPLAINED = TERMINAL_NODE_STATUSES - {NodeStatus.SUCCEEDED}
 
@@ -75,6 +67,13 @@ class Feeds(Protocol):
 
     def emit(self, spec: JobSpec, event: Emit) -> None:
         """Something has happened to a job."""
+
+    def restore(self, spec: JobSpec, kept: bytes) -> None:
+        """Take up the feed of a job of an earlier run, as far as it was kept."""
+
+
+class TooLate(Exception):
+    """A job cannot be aborted; the text is the status that it has."""
 
 
 @define(kw_only=True, eq=False)
@@ -151,13 +150,7 @@ class JobService:
             return await self._store.job(organization, job_id)
         if live.job.spec.organization != organization:
             return None
-        return StoredJob(
-            spec=live.job.spec,
-            status=live.job.status,
-            updated_at=live.updated_at,
-            nodes=dict(live.job.nodes),
-            reasons=dict(live.reasons),
-        )
+        return self._snapshot(live)
 
     async def jobs(self, organization: str, limit: int) -> Sequence[JobSummary]:
         """The newest jobs of an organization, newest first."""
@@ -173,19 +166,38 @@ class JobService:
         """The ids of the jobs that have not ended, of all organizations."""
         return [job_id for job_id, live in self._live.items() if not live.job.ended]
 
-    async def close_interrupted(self) -> int:
-        """End what an earlier run of the server left unfinished, as `crashed`; how many jobs that were."""
-        interrupted = await self._store.unfinished_jobs()
-        for job in interrupted:
-            for node, status in job.nodes.items():
-                if status not in TERMINAL_NODE_STATUSES:
-                    crashed = NodeStatus.CRASHED
-                    self._store.record(
-                        NodeStatusChange(job_id=job.spec.id, node=node, status=crashed, reason="server_restarted")
-                    )
-            self._store.record(JobStatusChange(job_id=job.spec.id, status=JobStatus.CRASHED, at=self._now()))
+    async def abort(self, organization: str, job_id: str) -> StoredJob | None:
+        """End a job now; None where the organization has none of that id. That it is wanted is kept when this returns.
+
+        :raise TooLate: it has ended, or is being aborted already
+        """
+        live = self._live.get(job_id)
+        if live is None or live.job.spec.organization != organization or live.job.ended or live.job.aborting:
+            job = await self.job(organization, job_id)
+            if job is not None:
+                raise TooLate(
+                    "being aborted" if job.aborting and job.status not in TERMINAL_JOB_STATUSES else job.status
+                )
+            return None
+        self._step(live, AbortRequested())
         await self._store.recorded()
-        return len(interrupted)
+        return self._snapshot(live)
+
+    async def take_up(self, absence_seconds: float) -> int:
+        """Go on with the jobs that an earlier run of the server left unfinished; how many there are.
+
+        :param absence_seconds: after which a node that has not come back is down
+        """
+        unfinished = await self._store.unfinished_jobs()
+        for stored in unfinished:
+            job = Job.restored(stored.spec, stored.status, stored.nodes, aborting=stored.aborting)
+            self._feeds.restore(stored.spec, await self._store.feed(stored.spec.id))
+            live = _Live(job=job, updated_at=stored.updated_at, reasons=dict(stored.reasons))
+            self._live[stored.spec.id] = live
+            self._step(live, TakenUp(max(0.0, self._now() - stored.updated_at)))
+        if unfinished:
+            self._clock.callLater(absence_seconds, self._give_up_absent, [job.spec.id for job in unfinished])
+        return len(unfinished)
 
     def stop(self) -> None:
         """Stop the clocks of all jobs; nothing is sent any more."""
@@ -201,13 +213,42 @@ class JobService:
             return False
         return live.job.spec.organization == node.organization and node.name in live.job.nodes
 
-    def on_message(self, node: NodeRef, message: messages.NodeMessage) -> None:
-        """A message of a node about a job that concerns it."""
+    def awaits(self, node: NodeRef, job_id: str) -> bool:
+        """Whether the node's part in a job that concerns it has not ended."""
+        return self._live[job_id].job.nodes[node.name] not in TERMINAL_NODE_STATUSES
+
+    def on_message(self, node: NodeRef, message: messages.NodeMessage, *, carries_on: bool) -> None:
+        """A message of a node about a job that concerns it.
+
+        :param carries_on: its agent goes on after an interruption, in which what it said before may have been lost
+        """
         live = self._live[message.job_id or ""]
+        event = NODE_EVENTS.get(type(message))
+        if event is None:
+            return
         if isinstance(message, messages.Succeeded | messages.Failed):
+            if carries_on and live.job.nodes[node.name] is NodeStatus.READY:
+                # Nobody ends a command that was not started: the word that it was is what was lost.
+                self._step(live, FromNode(node.name, NodeEvent.ACK_RUN))
             self._keep_output(live, node.name, message)
-        if event := _NODE_EVENTS.get(type(message)):
-            self._step(live, FromNode(node.name, event), reasons={node.name: _reason(message)})
+        self._step(live, FromNode(node.name, event), reasons={node.name: reason_of(message)})
+
+    def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
+        """The node is available: say again what it may not have heard, or see that it has lost its part in a job."""
+        for job_id in [job_id for job_id in self._live if self.concerns(node, job_id) and self.awaits(node, job_id)]:
+            live = self._live[job_id]
+            match live.job.nodes[node.name]:
+                case _ if live.job.aborting:
+                    if carries_on:
+                        self._nodes.rehab(node)
+                    else:
+                        self._step(live, FromNode(node.name, NodeEvent.ABORTED))
+                case NodeStatus.NEW:
+                    self._nodes.send(node.organization, [node.name], messages.Commit, commit_fields(live.job.spec))
+                case _ if not carries_on:
+                    self._step(live, FromNode(node.name, NodeEvent.DOWN))
+                case NodeStatus.READY if live.job.status is JobStatus.RUNNING:
+                    self._nodes.send(node.organization, [node.name], messages.Run, {"job_id": job_id})
 
     def on_down(self, node: NodeRef) -> None:
         """The node is down: it may be gone, or have started anew."""
@@ -242,24 +283,12 @@ class JobService:
     def _carry_out(self, live: _Live, effect: JobEffect, reasons: Mapping[str, str | None]) -> None:
         spec = live.job.spec
         match effect:
-            case NodeChanged(node, status):
-                reason = reasons.get(node) if status in _EXPLAINED else None
-                if reason:
-                    live.reasons[node] = reason
-                self._store.record(NodeStatusChange(job_id=spec.id, node=node, status=status, reason=reason))
-            case JobChanged(status):
-                live.updated_at = self._now()
-                self._store.record(JobStatusChange(job_id=spec.id, status=status, at=live.updated_at))
-                self.log.info(
-                    "Job {id} of {organization} is {status}",
-                    id=spec.id,
-                    organization=spec.organization,
-                    status=status.value,
-                )
+            case NodeChanged() | JobChanged() | AbortKept():
+                self._record(live, effect, reasons)
             case Send(nodes, Order.COMMIT):
-                self._nodes.send(spec.organization, nodes, messages.Commit, _commit_fields(spec))
+                self._nodes.send(spec.organization, nodes, messages.Commit, commit_fields(spec))
             case Send(nodes, Order.RUN):
-                self._nodes.send(spec.organization, nodes, messages.Run, {"job_id": spec.id})
+                _ = background(self._send_run(live, nodes), self.log, "A job's nodes were not told to run")
             case Rehab(node):
                 self._nodes.rehab(NodeRef(spec.organization, node))
             case StartTimer(timer, seconds):
@@ -269,6 +298,53 @@ class JobService:
                 self._stop_timer(live)
             case Emit():
                 self._feeds.emit(spec, effect)
+
+    def _record(
+        self, live: _Live, effect: NodeChanged | JobChanged | AbortKept, reasons: Mapping[str, str | None]
+    ) -> None:
+        spec = live.job.spec
+        match effect:
+            case NodeChanged(node, status):
+                reason = reasons.get(node) if status in _EXPLAINED else None
+                if reason:
+                    live.reasons[node] = reason
+                self._store.record(NodeStatusChange(job_id=spec.id, node=node, status=status, reason=reason))
+            case JobChanged(status):
+                live.updated_at = self._now()
+                self._store.record(JobStatusChange(job_id=spec.id, status=status, at=live.updated_at))
+                self.log.info("Job {id} of {org} is {status}", id=spec.id, org=spec.organization, status=status.value)
+            case AbortKept():
+                self._store.record(AbortRequest(job_id=spec.id))
+                self.log.info("Job {id} of {org} is being aborted", id=spec.id, org=spec.organization)
+
+    async def _send_run(self, live: _Live, nodes: Sequence[str]) -> None:
+        """Tell the nodes to run once it is kept that they shall: a server that starts again must know it."""
+        await self._store.recorded()
+        job = live.job
+        if job.status is JobStatus.RUNNING and not job.aborting:
+            ready = [node for node in nodes if job.nodes[node] is NodeStatus.READY]
+            self._nodes.send(job.spec.organization, ready, messages.Run, {"job_id": job.spec.id})
+
+    def _give_up_absent(self, job_ids: Sequence[str]) -> None:
+        """The nodes of jobs that were taken up and have not come back are down."""
+        for live in [self._live[job_id] for job_id in job_ids if job_id in self._live]:
+            for name in live.job.spec.nodes:
+                node = NodeRef(live.job.spec.organization, name)
+                if (
+                    self._nodes.presence(node) is Presence.OFFLINE
+                    and live.job.nodes[name] not in TERMINAL_NODE_STATUSES
+                ):
+                    self._step(live, FromNode(name, NodeEvent.DOWN))
+
+    def _snapshot(self, live: _Live) -> StoredJob:
+        return StoredJob(
+            spec=live.job.spec,
+            status=live.job.status,
+            updated_at=live.updated_at,
+            nodes=dict(live.job.nodes),
+            reasons=dict(live.reasons),
+            aborting=live.job.aborting,
+        )
 
     def _timer_fired(self, live: _Live, timer: Timer) -> None:
         self._step(live, TimerFired(timer))
@@ -292,37 +368,9 @@ class JobService:
         self._live.pop(live.job.spec.id, None)
 
     def _check_size(self, spec: JobSpec) -> None:
-        commit = messages.Commit(timestamp=" " * 29, sequence=2**31, server=" " * 255, **_commit_fields(spec))
+        commit = messages.Commit(timestamp=" " * 29, sequence=2**31, server=" " * 255, **commit_fields(spec))
         if (size := len(messages.encode(commit))) > self._max_body_size:
             raise InvalidRequest(
                 f"command, env, file: expected a commit message of at most {self._max_body_size} bytes, got {size} "
                 "(setting max_body_size)"
             )
-
-
-def _commit_fields(spec: JobSpec) -> dict[str, Any]:
-    return {
-        "job_id": spec.id,
-        "command": spec.command,
-        "user": spec.user,
-        "dir": spec.dir,
-        "env": spec.env,
-        "file": spec.file,
-        "capture": spec.capture,
-    }
-
-
-def _reason(message: messages.NodeMessage) -> str | None:
-    """Why a node refused or failed, as far as it says."""
-    match message:
-        case messages.NackCommit() | messages.NackRun():
-            said = message.reason
-        case messages.Failed(reason=None, signal=int(signal)):
-            said = f"signal {signal}"
-        case messages.Failed(reason=None, exit_status=int(status)):
-            said = f"exit status {status}"
-        case messages.Failed():
-            said = message.reason
-        case _:
-            said = None
-    return said[:_REASON_LENGTH] if said else None

@@ -3,7 +3,7 @@
 Between jobs and nodes only plain messages pass. What a job is, is not known here; how a message travels neither.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from twisted.logger import Logger
@@ -27,6 +27,8 @@ from pushyd.domain.node import (
 from pushyd.sessions import Sessions
 
 _OFFLINE = Presence.OFFLINE
+_RESULTS = messages.Succeeded | messages.Failed | messages.Aborted
+_NO_EXTENSIONS: frozenset[str] = frozenset()
 
 
 class Channel(Protocol):
@@ -45,8 +47,14 @@ class Jobs(Protocol):
     def concerns(self, node: NodeRef, job_id: str) -> bool:
         """Whether the job is live and the node is one of its nodes."""
 
-    def on_message(self, node: NodeRef, message: messages.NodeMessage) -> None:
-        """A message of a node about a job that concerns it."""
+    def awaits(self, node: NodeRef, job_id: str) -> bool:
+        """Whether the node's part in a job that concerns it has not ended."""
+
+    def on_message(self, node: NodeRef, message: messages.NodeMessage, *, carries_on: bool) -> None:
+        """A message of a node about a job that concerns it; its agent may `carries_on` after an interruption."""
+
+    def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
+        """The node is available: it carries on with what it did, or does nothing after a rehab."""
 
     def on_down(self, node: NodeRef) -> None:
         """The node is down: it may be gone, or have started anew."""
@@ -82,10 +90,14 @@ class NodeService:
         ]
         self._channel: Channel
         self._jobs: Jobs
+        self._on_result: Callable[[NodeRef, str], None]
 
-    def connect(self, channel: Channel, jobs: Jobs) -> None:
-        """Say where messages go; before :meth:`start`."""
-        self._channel, self._jobs = channel, jobs
+    def connect(self, channel: Channel, jobs: Jobs, on_result: Callable[[NodeRef, str], None]) -> None:
+        """Say where messages go; before :meth:`start`.
+
+        :param on_result: called, once all else is done, with the result of a node that wants to hear that it is stored
+        """
+        self._channel, self._jobs, self._on_result = channel, jobs, on_result
 
     def start(self) -> None:
         """Begin to look for nodes that are down, and to repeat aborts."""
@@ -120,6 +132,10 @@ class NodeService:
         for name in nodes:
             self._send_to(NodeRef(organization, name), body)
 
+    def acknowledge(self, node: NodeRef, job_id: str) -> None:
+        """Tell a node that the result of a job is safely stored."""
+        self.send(node.organization, [node.name], messages.Ack, {"job_id": job_id})
+
     def rehab(self, node: NodeRef) -> None:
         """Send a node through rehab; one that is offline goes through it when it returns."""
         if known := self._nodes.get(node):
@@ -131,16 +147,29 @@ class NodeService:
         if known is None:
             known = self._nodes[node] = Node(self._rule)
         job_id = message.job_id
+        session = self._sessions.of(node)
+        extensions = session.extensions if session else _NO_EXTENSIONS
         concerns = job_id is not None and self._jobs.concerns(node, job_id)
+        awaits = concerns and self._jobs.awaits(node, job_id or "")
+        is_result = job_id is not None and isinstance(message, _RESULTS) and "results" in extensions
         if isinstance(message, messages.NodeHeartbeat):
             kind, unknown = Kind.HEARTBEAT, job_id is not None and not concerns
         else:
             kind = Kind.ABORTED if isinstance(message, messages.Aborted) else Kind.OTHER
-            unknown = not concerns
-        self._step(node, known, Heard(self._clock.seconds(), kind, message.incarnation_id, route, unknown))
+            unknown = not concerns and not is_result
+        carries_on = awaits and "resume" in extensions
+        before = known.presence
+        now = self._clock.seconds()
+        self._step(node, known, Heard(now, kind, message.incarnation_id, route, unknown, resumes=carries_on))
+        # A result that is said again changes nothing; with 2.x it is a node out of step, which the job deals with.
         # Asked again, for the step may have ended the job: a node that was restarted is down first.
-        if job_id is not None and kind is not Kind.HEARTBEAT and self._jobs.concerns(node, job_id):
-            self._jobs.on_message(node, message)
+        tells = concerns and kind is not Kind.HEARTBEAT and (awaits or not is_result)
+        if tells and self._jobs.concerns(node, job_id or ""):
+            self._jobs.on_message(node, message, carries_on=carries_on)
+        if known.presence is Presence.IDLE and before is not Presence.IDLE:
+            self._jobs.on_available(node, carries_on=carries_on)
+        if is_result:
+            self._on_result(node, job_id or "")
 
     def _step(self, ref: NodeRef, node: Node, event: NodeStep) -> None:
         before = node.presence

@@ -14,7 +14,7 @@ from pushy_protocol.messages import PROTOCOL_VERSION_3
 from pushyd.domain.node import NodeRef
 from pushyd.store.interface import Registration, RegistrationStore
 
-EXTENSIONS = ("reasons",)
+EXTENSIONS = ("reasons", "results", "resume")
 """What of protocol 3.0 is offered to an agent that asks for it."""
 
 _SALT_BYTES = 16
@@ -60,6 +60,13 @@ class Sessions:
         if before is None or before.registration != registration:
             await self._store.save_registration(registration)
         return self._add(registration)
+
+    async def revoke(self, node: NodeRef) -> None:
+        """End a node's session, now: what it says is dropped from here on, and a later session has another key."""
+        session = self._by_node.pop(node, None)
+        if session:
+            self._by_peer.pop(session.registration.curve_key, None)
+        await self._store.delete_registration(node.organization, node.name)
 
     def by_peer(self, curve_key: str) -> Session | None:
         """The session of what connected with this key."""

@@ -1,10 +1,22 @@
 """What tests of several packages share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import postgres
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("pushy", deadline=None)
+settings.load_profile("pushy")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trial's TestCase makes its temporary files where the test stands."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -2,22 +2,25 @@
 
 from collections.abc import Hashable, Iterable
 
-from pushyd.store.interface import Change, JobStatusChange, NodeStatusChange, OutputCaptured
+from pushyd.store.interface import AbortRequest, Change, FeedText, JobStatusChange, NodeStatusChange, OutputCaptured
 
 
 def coalesce(changes: Iterable[Change]) -> list[Change]:
     """The fewest changes that leave the same behind: of each job, and of each node of a job, the last status.
 
-    They concern different things, or are outputs, of which the first one counts; so only outputs keep their order.
+    They concern different things, or are outputs and pieces of feeds, of which the first one counts; so only those
+    keep their order.
     """
     last: dict[Hashable, Change] = {}
-    outputs: list[Change] = []
+    kept: list[Change] = []
     for change in changes:
         match change:
             case NodeStatusChange():
                 last[change.job_id, change.node] = change
             case JobStatusChange():
                 last[change.job_id] = change
-            case OutputCaptured():
-                outputs.append(change)
-    return outputs + list(last.values())
+            case OutputCaptured() | FeedText():
+                kept.append(change)
+            case AbortRequest():
+                last[AbortRequest, change.job_id] = change
+    return kept + list(last.values())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from pushyd.store.bulk import INSERTS, Insert
 from pushyd.store.interface import Organization, Registration, StoredGroup, StoredPrincipal
@@ -150,6 +150,13 @@ def _replace(insertion: Insert) -> Insert:
 
 
 _REGISTER = {dialect: _replace(into(registrations)) for dialect, into in INSERTS.items()}
+
+
+def delete_registration(connection: Connection, organization: str, node: str) -> None:
+    """Delete the registration of a node, where it has one."""
+    connection.execute(
+        delete(registrations).where(registrations.c.organization == organization, registrations.c.node == node)
+    )
 
 
 def read_registrations(connection: Connection) -> Sequence[Registration]:

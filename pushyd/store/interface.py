@@ -39,6 +39,7 @@ class StoredJob:
     updated_at: float
     nodes: Mapping[str, NodeStatus] = field(repr=False)
     reasons: Mapping[str, str] = field(factory=dict, repr=False)
+    aborting: bool = False
 
 
 @frozen(kw_only=True)
@@ -87,7 +88,23 @@ class OutputCaptured:
     stderr: bytes | None = field(repr=False)
 
 
-Change = JobStatusChange | NodeStatusChange | OutputCaptured
+@frozen(kw_only=True)
+class AbortRequest:
+    """Somebody wants a job to end; it will be `aborted` once its nodes have confirmed."""
+
+    job_id: str
+
+
+@frozen(kw_only=True)
+class FeedText:
+    """A piece of a job's feed, as it is sent: events `first`, `first` + 1, … (the first of all is 1)."""
+
+    job_id: str
+    first: int
+    text: bytes = field(repr=False)
+
+
+Change = JobStatusChange | NodeStatusChange | OutputCaptured | AbortRequest | FeedText
 
 
 class JobStore(Protocol):
@@ -96,13 +113,17 @@ class JobStore(Protocol):
     async def create_job(self, spec: JobSpec) -> None:
         """Keep a new job (status `new`, every node `new`); it is committed when this returns.
 
-        :raise StoreUnavailable: it is not kept.
+        :raise AlreadyExists: a job has that id
+        :raise NotFound: the organization is not there
+        :raise StoreUnavailable: it is not kept
         """
 
     def record(self, change: Change) -> None:
         """Keep a change of a job that is kept, soon: changes are written together, in order, in one transaction.
 
-        Never raises and never waits. A change that cannot be written is held and written again until it can be.
+        Never raises and never waits. While the store cannot be written, changes are held and written again until they
+        can be; one that is refused for what it says is dropped, with an error in the log. Of what a node captured the
+        first counts, and a repetition is a no-op. A change of a job that is not there does nothing.
         """
 
     async def recorded(self) -> None:
@@ -116,6 +137,9 @@ class JobStore(Protocol):
 
     async def unfinished_jobs(self) -> Sequence[StoredJob]:
         """The jobs of all organizations that have not ended, oldest first."""
+
+    async def feed(self, job_id: str) -> bytes:
+        """The feed of a job as far as it was kept, in order; empty where there is none."""
 
     async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
         """What a node's command wrote to `channel` (`stdout` or `stderr`); None when none was captured."""
@@ -165,12 +189,14 @@ class IdentityStore(Protocol):
         """A user with one key, associated with `organizations`.
 
         :raise AlreadyExists: the name is taken by a user
+        :raise NotFound: an organization is not there
         """
 
     async def create_client(self, organization: str, name: str, public_key: str) -> None:
         """A client with one key.
 
         :raise AlreadyExists: the name is taken by a client of the organization
+        :raise NotFound: the organization is not there
         """
 
     async def groups(self, organization: str) -> Mapping[str, StoredGroup]:
@@ -180,10 +206,14 @@ class IdentityStore(Protocol):
         """An empty group.
 
         :raise AlreadyExists: it is there
+        :raise NotFound: the organization is not there
         """
 
     async def add_to_group(self, organization: str, group: str, kind: str, member: str) -> None:
-        """Make the user, client or group (`kind`) `member` a member of a group that exists; again is no error."""
+        """Make the user, client or group (`kind`) `member` a member of a group; again is no error.
+
+        :raise NotFound: the group is not there
+        """
 
 
 @frozen(kw_only=True)
@@ -206,7 +236,13 @@ class RegistrationStore(Protocol):
     """The nodes that may connect."""
 
     async def save_registration(self, registration: Registration) -> None:
-        """Keep it, instead of an earlier one of the same node."""
+        """Keep it, instead of an earlier one of the same node.
+
+        :raise NotFound: the organization is not there
+        """
+
+    async def delete_registration(self, organization: str, node: str) -> None:
+        """Forget it, where there is one."""
 
     async def registrations(self) -> Sequence[Registration]:
         """All of them."""

@@ -29,8 +29,17 @@ from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.job import JobSpec
 from pushyd.store.bulk import INSERTS, JsonItem, JsonRows, JsonTable, encode_rows
 from pushyd.store.changes import coalesce
-from pushyd.store.interface import Change, JobStatusChange, JobSummary, NodeStatusChange, OutputCaptured, StoredJob
-from pushyd.store.schema import job_nodes, jobs, outputs, unfinished
+from pushyd.store.interface import (
+    AbortRequest,
+    Change,
+    FeedText,
+    JobStatusChange,
+    JobSummary,
+    NodeStatusChange,
+    OutputCaptured,
+    StoredJob,
+)
+from pushyd.store.schema import feeds, job_nodes, jobs, outputs, unfinished
 from pushyd.store.text import unescape
 
 _OUTPUT_BYTES_AT_ONCE = 8 * 1024 * 1024
@@ -57,6 +66,7 @@ def create_job(connection: Connection, spec: JobSpec) -> None:
             "voting_timeout": spec.voting_timeout,
             "node_count": len(spec.nodes),
             "capture": spec.capture,
+            "aborting": False,
             "user_name": spec.user,
             "dir": spec.dir,
             "command": spec.command,
@@ -80,7 +90,9 @@ _INSERT_NODES = insert(job_nodes).from_select(
 
 def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
     """Write what is left of `changes`. Those of a job or a node that is not there (any more) leave nothing."""
-    job_changes: list[JobStatusChange] = []
+    job_rows: list[dict[str, object]] = []
+    abort_rows: list[dict[str, object]] = []
+    feed_rows: list[dict[str, object]] = []
     nodes: defaultdict[tuple[str, NodeStatus, str | None], list[tuple[str]]] = defaultdict(list)
     captured: defaultdict[str, list[OutputCaptured]] = defaultdict(list)
     for change in coalesce(changes):
@@ -88,17 +100,22 @@ def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
             case NodeStatusChange():
                 nodes[change.job_id, change.status, change.reason].append((change.node,))
             case JobStatusChange():
-                job_changes.append(change)
+                job_rows.append({"job_id": change.job_id, "new_status": change.status, "at": change.at})
             case OutputCaptured():
                 captured[change.job_id].append(change)
+            case FeedText():
+                feed_rows.append({"job_id": change.job_id, "first": change.first, "text": change.text})
+            case AbortRequest():
+                abort_rows.append({"job_id": change.job_id})
     for job_id, of_job in captured.items():
         _write_outputs(connection, job_id, of_job)
     for (job_id, status, reason), names in nodes.items():
         parameters = {"job_id": job_id, "new_status": status, "new_reason": reason, "rows": encode_rows(names)}
         connection.execute(_SET_NODES, parameters)
-    if job_changes:
-        values = [{"job_id": change.job_id, "new_status": change.status, "at": change.at} for change in job_changes]
-        connection.execute(_SET_JOB, values)
+    insert_feed = _INSERT_FEED[connection.dialect.name]
+    for statement, rows in ((_SET_JOB, job_rows), (_SET_ABORTING, abort_rows), (insert_feed, feed_rows)):
+        if rows:
+            connection.execute(statement, rows)
 
 
 _SET_NODES = (
@@ -112,6 +129,18 @@ _SET_JOB = (
     .where(jobs.c.id == bindparam("job_id"))
     .values(status=bindparam("new_status"), updated_at=bindparam("at"))
 )
+
+
+_SET_ABORTING = update(jobs).where(jobs.c.id == bindparam("job_id")).values(aborting=True)
+
+# Of a job that is not there (any more) nothing is kept; a piece that is there already is a repetition.
+_piece = select(jobs.c.seq, bindparam("first", type_=Integer()), bindparam("text", type_=LargeBinary())).where(
+    jobs.c.id == bindparam("job_id")
+)
+_INSERT_FEED = {
+    dialect: into(feeds).from_select(["job", "first", "text"], _piece).on_conflict_do_nothing()
+    for dialect, into in INSERTS.items()
+}
 
 
 def _write_outputs(connection: Connection, job_id: str, captured: Sequence[OutputCaptured]) -> None:
@@ -201,6 +230,7 @@ def _stored_job(row: Row[tuple[object, ...]]) -> StoredJob:
         status=JobStatus(row.status),
         updated_at=row.updated_at,
         nodes=nodes,
+        aborting=row.aborting,
         reasons={unescape(node): unescape(reason) for node, _, reason in decoded if reason is not None},
     )
 
@@ -264,4 +294,17 @@ _OUTPUT = (
         outputs.c.node == bindparam("node"),
         outputs.c.channel == bindparam("channel"),
     )
+)
+
+
+def read_feed(connection: Connection, job_id: str) -> bytes:
+    """The pieces of a job's feed, put together."""
+    return b"".join(connection.execute(_FEED, {"job_id": job_id}).scalars())
+
+
+_FEED = (
+    select(feeds.c.text)
+    .join(jobs, jobs.c.seq == feeds.c.job)
+    .where(jobs.c.id == bindparam("job_id"))
+    .order_by(feeds.c.first)
 )

@@ -128,6 +128,7 @@ jobs = Table(
     Column("voting_timeout", Double, nullable=False),
     Column("node_count", Integer, nullable=False),
     Column("capture", Boolean, nullable=False),
+    Column("aborting", Boolean, nullable=False),
     Column("user_name", AnyText),
     Column("dir", AnyText),
     Column("command", AnyText, nullable=False),
@@ -153,6 +154,15 @@ job_nodes = Table(
     Column("reason", AnyText),
     Index("job_nodes_by_node", "node", "job"),
     sqlite_with_rowid=False,
+)
+
+# The text of the events as they were sent, some at a time: a job of ten thousand nodes has thirty thousand of them.
+feeds = Table(
+    "feeds",
+    metadata,
+    Column("job", ForeignKey(jobs.c.seq, ondelete="CASCADE"), primary_key=True),
+    Column("first", Integer, primary_key=True),
+    Column("text", LargeBinary, nullable=False),
 )
 
 outputs = Table(

@@ -101,6 +101,9 @@ class SqlStore:
     async def unfinished_jobs(self) -> Sequence[StoredJob]:
         return await self._read(jobs.unfinished_jobs)
 
+    async def feed(self, job_id: str) -> bytes:
+        return await self._read(jobs.read_feed, job_id)
+
     async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
         return await self._read(jobs.read_output, organization, job_id, node, channel)
 
@@ -130,6 +133,9 @@ class SqlStore:
 
     async def save_registration(self, registration: Registration) -> None:
         await self._write(identity.save_registration, registration)
+
+    async def delete_registration(self, organization: str, node: str) -> None:
+        await self._write(identity.delete_registration, organization, node)
 
     async def registrations(self) -> Sequence[Registration]:
         return await self._read(identity.read_registrations)

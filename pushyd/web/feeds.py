@@ -32,13 +32,14 @@ def add_routes(
         job = await jobs.job(call.organization, job_id)
         if job is None:
             raise unknown_job(job_id)
-        feed = feeds.job(job_id)
-        if feed is None:
+        live = feeds.job(job_id)
+        feed = live or await feeds.ended(job_id)
+        last = call.request.getHeader("last-event-id")
+        place = feed.place_after(last) if last else None
+        if place is None and live is None:
             _begin(call.request)
             call.request.write(sse_event("summary", "job-1", _with_time(job_shape(job), now())))
             return
-        last = call.request.getHeader("last-event-id")
-        place = feed.place_after(last) if last else None
         await _Reader(call.request, clock, keep_alive_seconds).follow(feed, place or 0)
 
     async def organization_feed(call: Call) -> None:

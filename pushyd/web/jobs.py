@@ -3,7 +3,7 @@
 from pushy_protocol import api as shapes
 from pushy_protocol.timestamps import format_rfc1123
 from pushyd.identity.authorize import Right
-from pushyd.jobs import JobService
+from pushyd.jobs import JobService, TooLate
 from pushyd.store.interface import JobSummary, StoredJob
 from pushyd.web.app import Api, Call
 from pushyd.web.errors import ApiError, Response, json_response
@@ -34,6 +34,16 @@ def add_routes(api: Api, *, jobs: JobService, host: str) -> None:
         detail = argument(call.request, "detail") == "true"
         return json_response(job_shape(job, include_file=include_file, detail=detail))
 
+    async def abort_job(call: Call, job_id: str) -> Response:
+        try:
+            job = await jobs.abort(call.organization, job_id)
+        except TooLate as status:
+            raise ApiError(409, f"Job '{job_id}' cannot be aborted: it is {status}.") from None
+        if job is None:
+            raise unknown_job(job_id)
+        return json_response(job_shape(job, detail=True), status=202)
+
+    api.route("POST", "pushy/jobs/<job_id>/abort", abort_job, right=Right.WRITE)
     api.route("GET", "pushy/jobs", list_jobs, right=Right.READ)
     api.route("POST", "pushy/jobs", start_job, right=Right.WRITE)
     api.route("GET", "pushy/jobs/<job_id>", show_job, right=Right.READ)

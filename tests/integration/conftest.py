@@ -4,20 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.wire_2x import Wire
+from tests.integration.wire_2x import Wire, serving
 
 
 @pytest.fixture(scope="module")
-def serving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
-    wire = Wire(tmp_path_factory.mktemp("pushyd"), request.module.SETTINGS)
-    try:
-        wire.start()
+def module_wire(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    with serving(tmp_path_factory.mktemp("pushyd"), request.module.SETTINGS) as wire:
         yield wire
-    finally:
-        wire.close()
 
 
 @pytest.fixture
-def wire(serving: Wire) -> Iterator[Wire]:
-    yield serving
-    serving.release()
+def wire(module_wire: Wire) -> Iterator[Wire]:
+    yield module_wire
+    module_wire.release()

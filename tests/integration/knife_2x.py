@@ -10,7 +10,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -92,7 +92,7 @@ class Feed:
 
     def until(self, name: str, within: float = PATIENCE_SECONDS, **data: object) -> list[Event]:
         """The next events up to the one called `name` that has `data` in it."""
-        seen = []
+        seen: list[Event] = []
         while True:
             try:
                 event = self.next(within)
@@ -157,10 +157,10 @@ class Knife:
         self.principal = principal
         self.prefix = f"/organizations/{organization}"
 
-    def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+    def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
         """A signed request below the organization; the answer, whichever it is."""
         encoded = b"" if body is None else json.dumps(body).encode()
-        return self.api.request(self.principal, method, self.prefix + path, encoded, **headers)
+        return self.api.request(self.principal, method, self.prefix + path, encoded, headers)
 
     def get(self, path: str) -> Any:
         """The JSON of a GET that succeeds."""
@@ -193,16 +193,21 @@ class Knife:
 
     def output(self, job: str, node: str, channel: str) -> Answer:
         """What a node said on ``stdout`` or ``stderr``."""
-        return self.ask("GET", f"/pushy/jobs/{job}/output/{node}/{channel}", Accept="application/octet-stream")
+        return self.ask(
+            "GET", f"/pushy/jobs/{job}/output/{node}/{channel}", headers={"Accept": "application/octet-stream"}
+        )
 
     def feed(self, job: str | None = None, *, last_event_id: str | None = None) -> Feed:
         """The feed of a job, or of the organization."""
         path = f"{self.prefix}/pushy/job_status_feed" + (f"/{job}" if job else "")
-        more = {} if last_event_id is None else {"Last_Event_ID": last_event_id}
-        connection, response = self.api.open(self.principal, "GET", path, Accept="text/event-stream", **more)
-        if response.status != 200:
-            with response:
-                text = f"{response.status}: {response.read()!r}"
+        headers = {"Accept": "text/event-stream"}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+        connection = self.api.connect()
+        try:
+            response = self.api.send(connection, self.principal, "GET", path, headers=headers)
+            assert response.status == 200, response.read()
+        except BaseException:
             connection.close()
-            raise AssertionError(text)
+            raise
         return Feed(connection, response)

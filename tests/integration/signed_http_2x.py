@@ -1,7 +1,7 @@
 """HTTP requests signed as a 2.x Ruby program signs them: sections 1 and 3 of protocol.md, and nothing else.
 
 Written from that page alone, over the standard library and cryptography, so that a fault which our own client and
-server would share is seen here. Nothing is retried, redirected or kept open.
+server would share is seen here. Nothing is retried or redirected.
 """
 
 import base64
@@ -10,6 +10,7 @@ import http.client
 import json
 import re
 import ssl
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, utils
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 _LINE = 60
+_KEEP_SECONDS = 5.0
 TIMEOUT_SECONDS = 10.0
 
 
@@ -85,45 +87,70 @@ def _hash(version: str, content: bytes) -> str:
     return base64.b64encode(made.digest()).decode()
 
 
-@frozen(kw_only=True)
 class Api:
-    """Where the API is, and the CA that it is checked against."""
+    """Where the API is. It is checked against a CA, and asked by one thread.
 
-    host: str
-    port: int
-    ca_file: Path
+    One connection is kept for :meth:`request`, as most of the time of a request would go into TLS; it is made anew
+    long before a server may have closed it. Streams get connections of their own.
+    """
 
-    def open(
-        self, principal: Principal | None, method: str, path: str, body: bytes = b"", **headers: str
-    ) -> tuple[http.client.HTTPSConnection, http.client.HTTPResponse]:
-        """Send a request, signed unless `principal` is None; the caller reads the answer and closes both.
+    def __init__(self, *, host: str, port: int, ca_file: Path) -> None:
+        self.host = host
+        self.port = port
+        self._context = ssl.create_default_context(cafile=str(ca_file))
+        self._kept: http.client.HTTPSConnection | None = None
+        self._used = 0.0
 
-        :param headers: more of them, ``_`` for ``-``; they replace those of the same name
+    def connect(self) -> http.client.HTTPSConnection:
+        """A connection of the caller's own."""
+        return http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT_SECONDS, context=self._context)
+
+    def close(self) -> None:
+        """Close the connection that is kept, if any."""
+        if self._kept:
+            self._kept.close()
+            self._kept = None
+
+    def send(
+        self,
+        connection: http.client.HTTPSConnection,
+        principal: Principal | None,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> http.client.HTTPResponse:
+        """Send a request, signed unless `principal` is None, and have what comes back, its body not yet read.
+
+        :param headers: more of them; they replace those of the same name
         """
-        context = ssl.create_default_context(cafile=str(self.ca_file))
-        connection = http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT_SECONDS, context=context)
-        try:
-            sent = {"Accept": "application/json"}
-            if body:
-                sent["Content-Type"] = "application/json"
-            if principal:
-                now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-                sent |= signed_headers(principal, method, path, body, now)
-            sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body or None, sent)
-            return connection, connection.getresponse()
-        except BaseException:
-            connection.close()
-            raise
+        sent = {"Accept": "application/json"}
+        if body:
+            sent["Content-Type"] = "application/json"
+        if principal:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            sent |= signed_headers(principal, method, path, body, now)
+        connection.request(method, path, body or None, {**sent, **(headers or {})})
+        return connection.getresponse()
 
     def request(
-        self, principal: Principal | None, method: str, path: str, body: bytes = b"", **headers: str
+        self,
+        principal: Principal | None,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """As :meth:`open`, and the whole answer."""
-        connection, response = self.open(principal, method, path, body, **headers)
+        """As :meth:`send`, and the whole answer."""
+        if time.monotonic() - self._used > _KEEP_SECONDS:
+            self.close()
+        self._kept = self._kept or self.connect()
         try:
+            response = self.send(self._kept, principal, method, path, body, headers)
             named = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(status=response.status, headers=named, body=response.read())
-        finally:
-            response.close()
-            connection.close()
+            answer = Answer(status=response.status, headers=named, body=response.read())
+        except BaseException:
+            self.close()
+            raise
+        self._used = time.monotonic()
+        return answer

@@ -1,6 +1,5 @@
 """The main job from end to end, with real processes: twistd, sockets, TLS, CURVE, SQLite, and the CLI."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,9 +39,7 @@ def job_id(text: str) -> str:
 
 
 def show(fleet: Fleet, job: str) -> dict[str, object]:
-    result = fleet.cli("-F", "json", "job", "status", job)
-    assert result.returncode == 0, result.stderr
-    shown: dict[str, object] = json.loads(result.stdout)
+    shown: dict[str, object] = fleet.get(f"pushy/jobs/{job}?detail=true")
     return shown
 
 
@@ -90,7 +87,10 @@ def test_large_output_is_cut_and_says_so(fleet: Fleet) -> None:
 def test_a_node_that_does_not_exist_is_unavailable_and_the_quorum_decides(fleet: Fleet) -> None:
     assert fleet.cli("job", "start", "hello", "n1", "ghost").returncode == 3
     result = fleet.cli("job", "start", "--quorum", "1", "hello", "n1", "ghost")
-    assert show(fleet, job_id(result.stdout + result.stderr))["nodes"] == {"succeeded": ["n1"], "unavailable": ["ghost"]}
+    assert show(fleet, job_id(result.stdout + result.stderr))["nodes"] == {
+        "succeeded": ["n1"],
+        "unavailable": ["ghost"],
+    }
 
 
 def test_a_second_start_keeps_its_keys_and_agents_carry_on(fleet: Fleet) -> None:

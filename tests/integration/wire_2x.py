@@ -3,8 +3,9 @@
 Names are never used twice, so that tests share a server and nothing else.
 """
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import zmq
@@ -26,6 +27,10 @@ OFFLINE = ("offline", "unavailable")
 UNKNOWN_JOB = "0123456789abcdef" * 2
 
 
+# An event as a test expects it: its name and its data.
+Told = tuple[str, dict[str, object]]
+
+
 @frozen(kw_only=True)
 class Job:
     """A job that runs, and its feed from the beginning; the feed is closed by :meth:`Wire.release`."""
@@ -33,29 +38,39 @@ class Job:
     id: str
     feed: Feed
 
+    def tells(self, expected: Sequence[Told]) -> None:
+        """The next events of the feed are these."""
+        seen: list[Told] = []
+        for _ in expected:
+            try:
+                seen += told([self.feed.next()])
+            except AssertionError as error:
+                raise AssertionError(f"expected {expected}, but after {seen}: {error}") from None
+        assert seen == expected
+
 
 class Wire:
-    """Everything is made and joined on demand; :meth:`release` ends what a test has made, :meth:`close` the rest."""
+    """Everything is made and joined on demand; :meth:`release` ends what a test has made, :meth:`close` the rest.
 
-    def __init__(self, directory: Path, settings: Mapping[str, object]) -> None:
-        self.fleet = Fleet(directory, settings)
+    :param fleet: its server is ready
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.api = Api(host=SERVER_NAME, port=fleet.api_port, ca_file=fleet.state / "ca.pem")
+        self.knife = self.knife_of("admin", version="1.3")
         # One for all nodes, as to make a key takes a while; who is who is in the names and in the CURVE keys.
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._numbers = itertools.count(1)
         self._nodes: list[PushClient] = []
         self._feeds: list[Feed] = []
 
-    def start(self) -> None:
-        self.fleet.start_server()
-        self.api = Api(host=SERVER_NAME, port=self.fleet.api_port, ca_file=self.fleet.state / "ca.pem")
-        self.knife = self.knife_of("admin", version="1.3")
-
     def close(self) -> None:
         try:
             self.release()
         finally:
-            self.fleet.close()
+            self.api.close()
             self.context.destroy(linger=0)
 
     def release(self) -> None:
@@ -102,15 +117,25 @@ class Wire:
         node.expect("abort")
         node.say("aborted")
         self.wait_for_state(node, AVAILABLE)
+        node.pass_over_aborts()
 
     def wait_for_state(self, node: PushClient, state: tuple[str, str]) -> None:
         """Wait until the server has `node` in this status and availability."""
         wait_until(lambda: self.knife.node_state(node.name) == state or None, f"{node.name} {state}", seconds=10)
 
-    def start_job(self, nodes: Iterable[PushClient | str], command: str = COMMAND, **options: object) -> Job:
+    def start_job(self, nodes: Iterable[PushClient | str], **options: object) -> Job:
         """A new job on `nodes`."""
         names = [node if isinstance(node, str) else node.name for node in nodes]
-        return self.watch(self.knife.start(command, names, **options))
+        return self.watch(self.knife.start(COMMAND, names, **options))
+
+    def running(self, node: PushClient) -> Job:
+        """A job that runs on `node` alone, to which `run` was sent."""
+        job = self.start_job([node])
+        node.expect("commit")
+        node.say("ack_commit", job.id)
+        job.tells([start(1, 1), vote(node, "success"), QUORUM_SUCCEEDED])
+        node.expect("run")
+        return job
 
     def watch(self, job: str) -> Job:
         """A job that there is."""
@@ -128,6 +153,21 @@ class Wire:
         return shown["status"], shown["nodes"]
 
 
+@contextlib.contextmanager
+def serving(directory: Path, settings: Mapping[str, object]) -> Iterator[Wire]:
+    """A pushyd below `directory`, ended on the way out; a fault in its log is one of the tests."""
+    fleet = Fleet(directory, settings)
+    try:
+        fleet.start_server()
+        with contextlib.closing(Wire(fleet)) as wire:
+            yield wire
+            assert fleet.server
+            faults = fleet.server.said().partition("Traceback (most recent call last)")
+            assert not faults[1], f"pushyd logged a fault:{faults[2][:2000]}"
+    finally:
+        fleet.close()
+
+
 def _closed(node: PushClient) -> AssertionError | None:
     try:
         node.close()
@@ -136,8 +176,12 @@ def _closed(node: PushClient) -> AssertionError | None:
     return None
 
 
-# Events as a test expects them: a name and its data.
-Told = tuple[str, dict[str, object]]
+def by_status(statuses: Mapping[PushClient, str]) -> dict[str, list[str]]:
+    """The nodes of a job as its JSON has them."""
+    return {
+        status: sorted(node.name for node, each in statuses.items() if each == status)
+        for status in set(statuses.values())
+    }
 
 
 def told(events: Iterable[Event]) -> list[Told]:

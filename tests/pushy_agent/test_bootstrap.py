@@ -110,7 +110,7 @@ class Node:
             make_key=lambda: KEY,
         )
         results: list[Any] = []
-        Deferred.fromCoroutine(bootstrap.fetch()).addBoth(results.append)
+        _ = Deferred.fromCoroutine(bootstrap.fetch()).addBoth(results.append)
         if isinstance(results[0], Session):
             return results[0]
         raise results[0].value
@@ -214,7 +214,7 @@ def read(answer: dict[str, Any], limit: int | None = None) -> Session:
 
 def test_session() -> None:
     session = read(config(extensions=["reasons", "results"], unknown_key=1))
-    assert session.extensions == {"reasons", "results"}
+    assert session.extensions == frozenset({"reasons", "results"})
     assert session.server_key == OTHER_KEY.public_key()
     assert (session.lifetime, session.max_skew, session.max_body_size) == (3600, 300, 65536)
     assert (session.heartbeat.interval, session.incarnation_id) == (1.0, "first")

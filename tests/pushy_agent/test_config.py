@@ -1,16 +1,20 @@
 """Settings, and what is said of those that are none."""
 
 import datetime
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.x509.oid import NameOID
 
-from pushy_agent.config import Config, ConfigError, load
+from pushy_agent.config import Config, ConfigError, _Settings, load
+from pushy_agent.whitelist import Whitelist
 from pushy_protocol.keys import make_rsa_key, private_pem
 
 KEY = make_rsa_key()
@@ -164,5 +168,21 @@ def test_urls_that_are_none(path: Path, url: str) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="agent.toml: No such file or directory"):
+    with pytest.raises(ConfigError, match=r"agent\.toml: No such file or directory"):
         load(tmp_path / "agent.toml", {}, lambda: "n")
+
+
+def test_the_sample_is_valid_and_complete(path: Path) -> None:
+    sample = Path(__file__).parents[2] / "etc" / "pushy-agent.toml"
+    config = load(sample, {"client_key": str(path.parent / "client.pem")}, lambda: "n")
+    assert config.organization == "default"
+    assert config.whitelist.look_up("chef-client")
+    text = sample.read_text()
+    assert [key for key in _Settings.__struct_fields__ if key not in text] == []
+    # What is commented out must be valid too, but for the paths.
+    uncommented = re.sub(r"(?m)^#(?=[a-z_\[]+.* ?=|\[)", "", text)
+    settings = msgspec.convert(tomllib.loads(uncommented), _Settings)
+    assert settings.allowed_overwritable_env_vars == []
+    words = Whitelist.parse(settings.whitelist).look_up("chef-client -o recipe[apache]")
+    assert words is not None
+    assert words.argv == ("chef-client", "-o", "recipe[apache]")

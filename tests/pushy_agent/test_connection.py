@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from twisted.internet import reactor as the_reactor
@@ -61,7 +62,7 @@ class ChannelsTests(TestCase):
     def setUp(self) -> None:
         self.commands: list[ServerCommand] = []
         self.heartbeats: list[ServerHeartbeat] = []
-        self.context = Context(the_reactor)  # type: ignore[arg-type]  # a module to mypy
+        self.context = Context(the_reactor)
         self.addCleanup(self.context.shutdown)
         self.channels = self.open(make_session())
 
@@ -136,7 +137,7 @@ class ChannelsTests(TestCase):
 
     def test_addresses_that_are_none(self) -> None:
         bad = HeartbeatConfig(out_addr="nowhere", command_addr="tcp://127.0.0.1:9", interval=1)
-        with self.assertRaisesRegex(BootstrapError, "the server's addresses are not usable"):
+        with pytest.raises(BootstrapError, match="the server's addresses are not usable"):
             self.open(make_session(heartbeat=bad))
         assert len(self.context.connections) == 2
 

@@ -7,15 +7,18 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import evolve
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import Clock, LoopingCall
 from twisted.trial.unittest import TestCase
 
+from pushy_agent import process
 from pushy_agent.clock import sleep
 from pushy_agent.job import Exit
 from pushy_agent.order import Order, look_up_user
@@ -31,6 +34,21 @@ def order(*argv: str, capture: bool = True, **more: Any) -> Order:
 
 def shell(script: str, **more: Any) -> Order:
     return order("/bin/sh", "-c", script, **more)
+
+
+class DeafReactor(Clock):
+    """Watches nothing."""
+
+    def addReader(self, reader: object, /) -> None: ...
+    def removeReader(self, reader: object, /) -> None: ...
+
+
+def wait_for_exit(pid: int) -> None:
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+def count_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class ProcessTests(TestCase):
@@ -51,7 +69,7 @@ class ProcessTests(TestCase):
         return await self.start(order)[1]
 
     def _is_reaped(self, child: Process) -> None:
-        with self.assertRaises(ChildProcessError):
+        with pytest.raises(ChildProcessError):
             os.waitpid(child.pid, os.WNOHANG)
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -99,7 +117,7 @@ class ProcessTests(TestCase):
         assert how.stdout.left_out == 52428800 + 4 - CAPTURE_LIMIT
         assert how.stdout.tail.endswith(b"\0end\n")
         assert how.stderr == Captured(head=b"err\n")
-        longest = max(after - before for before, after in zip(turns, turns[1:], strict=False))
+        longest = max(after - before for before, after in pairwise(turns))
         assert longest < 0.5
 
     async def test_closed_output(self) -> None:
@@ -107,8 +125,7 @@ class ProcessTests(TestCase):
         assert how == Exit(status=4, stdout=Captured(head=b""), stderr=Captured(head=b""))
 
     async def test_output_held_open_by_a_grandchild_is_not_waited_for(self) -> None:
-        child, ended = self.start(shell("echo before; sleep 30 & echo $!"))
-        how = await ended
+        how = await self.run_to_end(shell("echo before; sleep 30 & echo $!"))
         assert how.status == 0
         assert how.stdout is not None
         before, pid = how.stdout.text().split()
@@ -140,6 +157,20 @@ class ProcessTests(TestCase):
         assert (await ended).signal == signal.SIGTERM
         assert list(group_members(child.pid)) == []
 
+    def test_what_cannot_be_killed_is_given_up(self) -> None:
+        # A reactor that never tells of the exit stands for a kernel that never lets the process go.
+        reactor = DeafReactor()
+        ended: list[Exit] = []
+        child = Process(reactor, order("sleep", "60"), ENV, ended.append)
+        child.end()
+        wait_for_exit(child.pid)
+        reactor.advance(process.TERM_TIME)
+        assert ended == []
+        reactor.advance(process.TERM_TIME)
+        assert [how.signal for how in ended] == [signal.SIGTERM]
+        assert reactor.getDelayedCalls() == []
+        self._is_reaped(child)
+
     async def test_end_while_the_last_output_is_awaited(self) -> None:
         child, ended = self.start(shell("sleep 60 & exit 0"))
         await self.until(lambda: child._exited)
@@ -154,7 +185,7 @@ class ProcessTests(TestCase):
 
     async def test_ended_is_never_told_from_within_end(self) -> None:
         child, ended = self.start(order("true", capture=False))
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # before the reactor has seen it
+        wait_for_exit(child.pid)  # before the reactor has seen it
         child.end()
         assert not ended.called
         await ended
@@ -170,9 +201,9 @@ class ProcessTests(TestCase):
             (["true", "\ud800"], {}, "cannot_start"),
             (["true", "x" * 3_000_000], {}, "cannot_start"),
         ):
-            with self.assertRaises(CannotStart) as raised:
+            with pytest.raises(CannotStart) as raised:
                 Process(self.reactor, order(*argv, **more), ENV, lambda how: None)  # type: ignore[arg-type]  # a mix
-            assert raised.exception.reason == reason, argv
+            assert raised.value.reason == reason, argv
 
     async def test_another_user(self) -> None:
         if os.geteuid() != 0:
@@ -187,7 +218,7 @@ class ProcessTests(TestCase):
 
     async def test_no_descriptor_is_left(self) -> None:
         await self.run_to_end(shell("echo x"))  # what the reactor itself opens is open now
-        before = len(os.listdir("/proc/self/fd"))
+        before = count_descriptors()
         for _ in range(20):
             await self.run_to_end(shell("echo x"))
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert count_descriptors() == before

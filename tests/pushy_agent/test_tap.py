@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.application.service import Application
@@ -72,8 +73,9 @@ def test_errors_are_one_line(config: Path, arguments: list[str], said: str) -> N
 def test_the_service_brings_its_log(config: Path, tmp_path: Path) -> None:
     def observer(options: Options) -> object:
         application = Application("pushy-agent")
-        makeService(options).setServiceParent(application)  # type: ignore[no-untyped-call]  # Twisted's
-        return application.getComponent(ILogObserver)
+        makeService(options).setServiceParent(application)
+        found: object = application.getComponent(ILogObserver)
+        return found
 
     options = parse("-c", config)
     assert observer(options) is not None
@@ -106,7 +108,7 @@ def test_where_the_log_goes(
 def test_levels_and_small_talk() -> None:
     def logged(level: str) -> list[str]:
         lines = io.StringIO()
-        observe = make_observer(level, lines)
+        observe: Any = make_observer(level, lines)
         for namespace in ("pushy_agent.x", "twisted.web.client"):
             for log_level in (LogLevel.debug, LogLevel.info, LogLevel.warn):
                 observe({

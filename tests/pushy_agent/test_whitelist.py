@@ -12,7 +12,7 @@ from pushy_agent.whitelist import DEFAULT, Whitelist, WhitelistError
 
 def argv(table: dict[str, object], name: str) -> tuple[str, ...] | None:
     match = Whitelist.parse(table).look_up(name)
-    return match and match.argv
+    return None if match is None else match.argv
 
 
 PATTERN = {"role (.*) on (.*)": {"command": r"run --role \1 'in  \2' \1\2", "match": "re"}}

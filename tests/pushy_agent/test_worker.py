@@ -160,9 +160,10 @@ def test_stop_when_idle_is_at_once_and_for_good(bench: Bench) -> None:
 
 def test_stop_waits_for_the_command(bench: Bench) -> None:
     bench.do(commit(), RUN)
-    stopped = Deferred.fromCoroutine(bench.worker.stop())
-    assert not stopped.called
+    stopped: list[None] = []
+    _ = Deferred.fromCoroutine(bench.worker.stop()).addCallback(stopped.append)
+    assert stopped == []
     assert bench.children[0].ends == 1
     bench.children[0].exit(Exit(signal=15))
-    assert stopped.called
+    assert stopped == [None]
     assert (bench.said[-1].kind, bench.said[-1].reason) == ("failed", "agent_stopped")

@@ -20,7 +20,10 @@ from pushyd.domain.effects import Emit
 from pushyd.domain.job import JobSpec
 from pushyd.domain.node import NodeRef, Presence
 from pushyd.store.interface import (
+    AbortRequest,
+    AlreadyExists,
     Change,
+    FeedText,
     JobStatusChange,
     JobSummary,
     NodeStatusChange,
@@ -108,6 +111,7 @@ class MemoryStore:
         """Every registration that was ever saved."""
         self._jobs: dict[str, StoredJob] = {}
         self._outputs: dict[tuple[str, str, str], bytes] = {}
+        self._feeds: dict[str, dict[int, bytes]] = {}
         self._registrations: dict[NodeRef, Registration] = {}
         self._queue: list[Change | _Write] = []
         self._waiting: list[Deferred[None]] = []
@@ -151,7 +155,8 @@ class MemoryStore:
 
     async def create_job(self, spec: JobSpec) -> None:
         def insert() -> None:
-            assert spec.id not in self._jobs
+            if spec.id in self._jobs:
+                raise AlreadyExists(spec.id)
             self._jobs[spec.id] = StoredJob(
                 spec=spec,
                 status=JobStatus.NEW,
@@ -186,6 +191,10 @@ class MemoryStore:
         self._check()
         return [job for job in self._jobs.values() if job.status not in TERMINAL_JOB_STATUSES]
 
+    async def feed(self, job_id: str) -> bytes:
+        self._check()
+        return b"".join(text for _, text in sorted(self._feeds.get(job_id, {}).items()))
+
     async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
         job = await self.job(organization, job_id)
         return self._outputs.get((job_id, node, channel)) if job else None
@@ -199,11 +208,17 @@ class MemoryStore:
 
         await self._write(save)
 
+    async def delete_registration(self, organization: str, node: str) -> None:
+        await self._write(lambda: self._forget(NodeRef(organization, node)))
+
     async def registrations(self) -> Sequence[Registration]:
         self._check()
         return list(self._registrations.values())
 
     # Within
+
+    def _forget(self, node: NodeRef) -> None:
+        self._registrations.pop(node, None)
 
     def _check(self) -> None:
         if self._broken:
@@ -227,8 +242,12 @@ class MemoryStore:
             return
         for item in queue:
             if isinstance(item, _Write):
-                item.work()
-                item.done.callback(None)
+                try:
+                    item.work()
+                except AlreadyExists:
+                    item.done.errback()
+                else:
+                    item.done.callback(None)
             else:
                 self._apply(item)
         waiting, self._waiting = self._waiting, []
@@ -236,7 +255,9 @@ class MemoryStore:
             settled.callback(None)
 
     def _apply(self, change: Change) -> None:
-        job = self._jobs[change.job_id]
+        job = self._jobs.get(change.job_id)
+        if job is None:
+            return
         match change:
             case JobStatusChange():
                 job = attrs.evolve(job, status=change.status, updated_at=change.at)
@@ -249,7 +270,11 @@ class MemoryStore:
             case OutputCaptured():
                 for channel, data in (("stdout", change.stdout), ("stderr", change.stderr)):
                     if data is not None:
-                        self._outputs[job.spec.id, change.node, channel] = data
+                        self._outputs.setdefault((job.spec.id, change.node, channel), data)
+            case AbortRequest():
+                job = attrs.evolve(job, aborting=True)
+            case FeedText():
+                self._feeds.setdefault(job.spec.id, {}).setdefault(change.first, change.text)
         self._jobs[change.job_id] = job
 
 
@@ -317,16 +342,31 @@ class RecordingJobs:
 
     def __init__(self) -> None:
         self.live: set[tuple[NodeRef, str]] = set()
+        self.over: set[tuple[NodeRef, str]] = set()
+        """Of the live ones, those in which the node's part is over."""
         self.heard: list[tuple[NodeRef, messages.NodeMessage]] = []
+        self.available: list[tuple[NodeRef, bool]] = []
+        """Who became available, and whether it carries on."""
+        self.carrying_on: list[NodeRef] = []
+        """Who sent a message with which it carries on."""
         self.downs: list[NodeRef] = []
         self.when_down: Callable[[NodeRef], None] = lambda _: None
 
     def concerns(self, node: NodeRef, job_id: str) -> bool:
         return (node, job_id) in self.live
 
-    def on_message(self, node: NodeRef, message: messages.NodeMessage) -> None:
+    def awaits(self, node: NodeRef, job_id: str) -> bool:
+        assert (node, job_id) in self.live
+        return (node, job_id) not in self.over
+
+    def on_message(self, node: NodeRef, message: messages.NodeMessage, *, carries_on: bool) -> None:
         assert (node, message.job_id) in self.live
         self.heard.append((node, message))
+        if carries_on:
+            self.carrying_on.append(node)
+
+    def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
+        self.available.append((node, carries_on))
 
     def on_down(self, node: NodeRef) -> None:
         self.downs.append(node)
@@ -363,6 +403,10 @@ class RecordingFeeds:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Emit]] = []
+        self.restored: dict[str, bytes] = {}
 
     def emit(self, spec: JobSpec, event: Emit) -> None:
         self.events.append((spec.id, event))
+
+    def restore(self, spec: JobSpec, kept: bytes) -> None:
+        self.restored[spec.id] = kept

@@ -38,7 +38,7 @@ class PeriodicTests(SynchronousTestCase):
             self.clock.pump([2.0] * 3)
         assert self.calls == [2.0, 4.0, 6.0]
         assert texts(logged, "critical") == ["A periodic task failed; it goes on in 2.0 s"] * 3
-        assert len(self.flushLoggedErrors(LookupError)) == 3  # type: ignore[no-untyped-call]  # Twisted has no types here
+        assert len(self.flushLoggedErrors(LookupError)) == 3
 
     def test_a_stop_ends_it_and_a_second_one_does_nothing(self) -> None:
         self.periodic.start()
@@ -75,7 +75,7 @@ class BackgroundTests(SynchronousTestCase):
             running = background(fail(), Logger(), "The work failed")
         assert self.successResultOf(running) is None
         assert texts(logged, "critical") == ["The work failed"]
-        assert len(self.flushLoggedErrors(LookupError)) == 1  # type: ignore[no-untyped-call]  # Twisted has no types here
+        assert len(self.flushLoggedErrors(LookupError)) == 1
 
     def test_what_goes_well_is_not(self) -> None:
         waiting: Deferred[None] = Deferred()

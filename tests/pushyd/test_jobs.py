@@ -16,8 +16,15 @@ from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.effects import Emit, FeedEvent
 from pushyd.domain.job import JobSpec
 from pushyd.domain.node import NodeRef, Presence
-from pushyd.jobs import JobService
-from pushyd.store.interface import JobStatusChange, NodeStatusChange, OutputCaptured, StoredJob, StoreUnavailable
+from pushyd.jobs import JobService, TooLate
+from pushyd.store.interface import (
+    FeedText,
+    JobStatusChange,
+    NodeStatusChange,
+    OutputCaptured,
+    StoredJob,
+    StoreUnavailable,
+)
 from tests.pushyd.doubles import NOW, MemoryStore, RecordingFeeds, RecordingNodes, begin, failure_of, said, texts
 
 ORG = "acme"
@@ -51,11 +58,13 @@ class Jobs(SynchronousTestCase):
     def create(self, *nodes: str, **asked: Any) -> str:
         return self.successResultOf(self.creating(*nodes, **asked))
 
-    def say(self, kind: Any, job_id: str, *nodes: str, organization: str = ORG, **fields: Any) -> None:
+    def say(
+        self, kind: Any, job_id: str, *nodes: str, organization: str = ORG, carries_on: bool = False, **fields: Any
+    ) -> None:
         for name in nodes:
             node = NodeRef(organization, name)
             assert self.service.concerns(node, job_id)
-            self.service.on_message(node, said(kind, node, job_id, **fields))
+            self.service.on_message(node, said(kind, node, job_id, **fields), carries_on=carries_on)
 
     def running(self, *nodes: str, **asked: Any) -> str:
         """A job whose command runs on all of its nodes."""
@@ -559,57 +568,149 @@ class DownTests(Jobs):
         assert len(self.store.recorded_changes) == changes
 
 
-class InterruptedTests(Jobs):
+class AbortTests(Jobs):
+    def aborting(self, job_id: str, organization: str = ORG) -> Deferred[StoredJob | None]:
+        return begin(self.service.abort(organization, job_id))
+
+    def test_its_nodes_are_sent_to_rehab_and_it_ends_when_they_confirm(self) -> None:
+        job_id = self.running("web1", "web2")
+        job = self.successResultOf(self.aborting(job_id))
+        assert job is not None
+        assert (job.status, job.aborting) == (JobStatus.RUNNING, True)
+        assert self.nodes.rehabs == [NodeRef(ORG, "web1"), NodeRef(ORG, "web2")]
+        self.say(messages.Aborted, job_id, "web1", "web2")
+        aborted = NodeStatus.ABORTED
+        assert self.status(job_id) == (JobStatus.ABORTED, {"web1": aborted, "web2": aborted})
+        assert self.clock.getDelayedCalls() == []
+
+    def test_that_it_is_wanted_is_kept_first(self) -> None:
+        job_id = self.running("web1")
+        self.store.hold()
+        aborting = self.aborting(job_id)
+        assert not aborting.called
+        self.store.release()
+        assert self.successResultOf(aborting) is not None
+        kept = self.store.kept(job_id)
+        assert kept is not None
+        assert kept.aborting
+
+    def test_a_second_time_or_after_the_end_is_too_late(self) -> None:
+        job_id = self.running("web1")
+        self.successResultOf(self.aborting(job_id))
+        failure_of(self.aborting(job_id), TooLate)
+        self.say(messages.Aborted, job_id, "web1")
+        assert str(failure_of(self.aborting(job_id), TooLate)) == "aborted"
+        complete = self.running("web1")
+        self.say(messages.Succeeded, complete, "web1")
+        assert str(failure_of(self.aborting(complete), TooLate)) == "complete"
+
+    def test_an_unknown_job_or_another_organizations_is_none(self) -> None:
+        job_id = self.running("web1")
+        assert self.successResultOf(self.aborting("0" * 32)) is None
+        assert self.successResultOf(self.aborting(job_id, "other")) is None
+        assert self.status(job_id)[0] is JobStatus.RUNNING
+
+
+class RunOrderTests(Jobs):
+    def test_nobody_runs_before_it_is_kept_that_they_shall(self) -> None:
+        job_id = self.create("web1", "web2")
+        self.store.hold()
+        self.say(messages.AckCommit, job_id, "web1", "web2")
+        assert self.nodes.told(messages.Run) == []
+        self.service.on_down(NodeRef(ORG, "web1"))
+        self.store.release()
+        assert self.nodes.told(messages.Run) == ["web2"]
+
+    def test_nor_when_the_job_ended_meanwhile(self) -> None:
+        job_id = self.create("web1")
+        self.store.hold()
+        self.say(messages.AckCommit, job_id, "web1")
+        aborting = begin(self.service.abort(ORG, job_id))
+        self.store.release()
+        assert aborting.called
+        assert self.nodes.told(messages.Run) == []
+
+
+class TakeUpTests(Jobs):
     """What an earlier run of the server left unfinished."""
 
-    def left(self, status: JobStatus, **nodes: NodeStatus) -> str:
+    ABSENCE = 20.0
+
+    def left(self, status: JobStatus, *, since: float = 10, **nodes: NodeStatus) -> str:
         spec = JobSpec(
             id=f"{len(self.store.ids()):032x}",
             organization=ORG,
             command="true",
             nodes=tuple(nodes),
             quorum=1,
-            run_timeout=1,
-            voting_timeout=1,
+            run_timeout=90,
+            voting_timeout=VOTING_TIMEOUT,
             created_at=NOW - 100,
             created_by="admin",
         )
-        self.store.keep(StoredJob(spec=spec, status=status, updated_at=NOW - 100, nodes=nodes))
+        self.store.keep(StoredJob(spec=spec, status=status, updated_at=NOW - since, nodes=nodes))
         return spec.id
 
-    def close(self) -> int:
-        return self.successResultOf(begin(self.service.close_interrupted()))
+    def take_up(self) -> int:
+        return self.successResultOf(begin(self.service.take_up(self.ABSENCE)))
 
-    def test_it_is_ended_as_crashed_and_what_had_ended_stays(self) -> None:
-        running = self.left(JobStatus.RUNNING, web1=Running, web2=Ready, web3=Succeeded, web4=NodeStatus.NACKED)
-        new = self.left(JobStatus.NEW, web1=New)
+    def test_it_lives_again_and_what_had_ended_does_not(self) -> None:
+        running = self.left(JobStatus.RUNNING, web1=Running, web2=Succeeded)
         complete = self.left(JobStatus.COMPLETE, web1=Succeeded)
-        self.clock.advance(7)
-        assert self.close() == 2
-        crashed = NodeStatus.CRASHED
-        assert self.status(running) == (
-            JobStatus.CRASHED,
-            {"web1": crashed, "web2": crashed, "web3": Succeeded, "web4": NodeStatus.NACKED},
-        )
-        assert self.reasons(running) == dict.fromkeys(("web1", "web2"), "server_restarted")
-        assert self.status(new) == (JobStatus.CRASHED, {"web1": crashed})
+        assert self.take_up() == 1
+        assert self.service.live_ids() == [running]
+        assert self.service.concerns(NodeRef(ORG, "web1"), running)
+        self.say(messages.Succeeded, running, "web1", carries_on=True)
+        assert self.status(running) == (JobStatus.COMPLETE, {"web1": Succeeded, "web2": Succeeded})
         assert self.status(complete) == (JobStatus.COMPLETE, {"web1": Succeeded})
-        job = self.job(running)
-        assert job is not None
-        assert job.updated_at == NOW + 7
-        assert self.close() == 0
 
-    def test_it_is_done_when_it_is_kept(self) -> None:
-        self.left(JobStatus.RUNNING, web1=Running)
-        self.store.hold()
-        closing = begin(self.service.close_interrupted())
-        assert not closing.called
-        self.store.release()
-        assert self.successResultOf(closing) == 1
+    def test_its_time_is_what_was_left_of_it(self) -> None:
+        running = self.left(JobStatus.RUNNING, since=30, web1=Running)
+        voting = self.left(JobStatus.VOTING, since=30, web1=New)
+        self.take_up()
+        self.clock.advance(29)
+        assert self.status(voting)[0] is JobStatus.VOTING
+        self.clock.advance(1)
+        assert self.status(voting)[0] is JobStatus.QUORUM_FAILED
+        self.clock.advance(29)
+        assert self.status(running)[0] is JobStatus.RUNNING
+        self.clock.advance(1)
+        assert self.status(running)[0] is JobStatus.TIMED_OUT
 
-    def test_its_nodes_are_not_concerned(self) -> None:
+    def test_nodes_that_do_not_come_back_are_down(self) -> None:
+        self.nodes.presences = {NodeRef(ORG, "web1"): Presence.OFFLINE}
+        job_id = self.left(JobStatus.RUNNING, web1=Running, web2=Running)
+        self.take_up()
+        self.clock.advance(self.ABSENCE)
+        assert self.status(job_id)[1] == {"web1": NodeStatus.CRASHED, "web2": Running}
+
+    def test_a_node_that_carries_on_may_end_what_it_was_told_to_begin(self) -> None:
+        """The word that its command had been started is what was lost."""
+        job_id = self.left(JobStatus.RUNNING, web1=Ready)
+        self.take_up()
+        self.say(messages.Succeeded, job_id, "web1", carries_on=True)
+        assert self.status(job_id) == (JobStatus.COMPLETE, {"web1": Succeeded})
+
+    def test_a_node_that_comes_back_is_told_what_it_may_not_have_heard(self) -> None:
+        voting = self.left(JobStatus.VOTING, web1=New)
+        running = self.left(JobStatus.RUNNING, web2=Ready)
+        self.take_up()
+        self.service.on_available(NodeRef(ORG, "web1"), carries_on=False)
+        assert [(sent[1], sent[2], sent[3]["job_id"]) for sent in self.nodes.sent] == [
+            (["web1"], messages.Commit, voting)
+        ]
+        self.service.on_available(NodeRef(ORG, "web2"), carries_on=True)
+        assert self.nodes.sent[1:] == [(ORG, ["web2"], messages.Run, {"job_id": running})]
+
+    def test_one_that_comes_back_without_its_job_has_lost_it(self) -> None:
+        job_id = self.left(JobStatus.RUNNING, web1=Running, web2=Running)
+        self.take_up()
+        self.service.on_available(NodeRef(ORG, "web1"), carries_on=False)
+        self.service.on_available(NodeRef(ORG, "web2"), carries_on=True)
+        assert self.status(job_id)[1] == {"web1": NodeStatus.CRASHED, "web2": Running}
+
+    def test_its_feed_is_taken_up(self) -> None:
         job_id = self.left(JobStatus.RUNNING, web1=Running)
-        self.close()
-        assert not self.service.concerns(NodeRef(ORG, "web1"), job_id)
-        assert self.service.live_ids() == []
-        assert self.nodes.sent == []
+        self.store.record(FeedText(job_id=job_id, first=1, text=b"event: start"))
+        self.take_up()
+        assert self.feeds.restored == {job_id: b"event: start"}

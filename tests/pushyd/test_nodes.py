@@ -33,6 +33,7 @@ class Nodes(SynchronousTestCase):
         self.clock.advance(1000)  # a monotonic clock does not begin at 0
         self.channel = RecordingChannel()
         self.jobs = RecordingJobs()
+        self.results: list[tuple[NodeRef, str]] = []
         self.sessions = Sessions(secret=b"secret", store=MemoryStore())
         for number, node in enumerate((WEB1, WEB2, OTHER_WEB1)):
             self.session(node, f"{number}" * 40)
@@ -46,7 +47,7 @@ class Nodes(SynchronousTestCase):
             rehab_seconds=different.get("rehab_seconds", REHAB),
             check_seconds=different.get("check_seconds", CHECK),
         )
-        service.connect(self.channel, self.jobs)
+        service.connect(self.channel, self.jobs, lambda *result: self.results.append(result))
         service.start()
         self.addCleanup(service.stop)
         return service
@@ -331,6 +332,60 @@ class MessageTests(Nodes):
         assert self.channel.take_kinds() == [ABORT]
 
 
+class CarryingOnTests(Nodes):
+    """Agents that speak 3.0: their results are acknowledged, and they resume instead of aborting."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        session = self.successResultOf(begin(self.sessions.admit(WEB1, curve_key="3" * 40, version="3.0")))
+        assert {"results", "resume"} <= session.extensions
+
+    def test_who_returns_with_its_job_carries_on(self) -> None:
+        self.jobs.live.add((WEB1, JOB))
+        self.hear(self.heartbeat(WEB1, JOB))
+        assert self.channel.take_kinds() == [ACK]
+        assert self.service.presence(WEB1) is Presence.IDLE
+        assert self.jobs.available == [(WEB1, True)]
+
+    def test_who_returns_with_a_job_that_is_over_or_unknown_does_not(self) -> None:
+        for live in (set[tuple[NodeRef, str]](), {(WEB1, JOB)}):
+            self.jobs.live = self.jobs.over = live
+            self.hear(self.heartbeat(WEB1, JOB, incarnation=str(len(live))))
+            assert self.channel.take_kinds() == [ABORT]
+        assert self.jobs.available == []
+
+    def test_nor_does_one_of_2x(self) -> None:
+        self.jobs.live.add((WEB2, JOB))
+        self.hear(self.heartbeat(WEB2, JOB))
+        assert self.channel.take_kinds() == [ABORT]
+        self.hear(said(messages.Aborted, WEB2))
+        assert self.jobs.available == [(WEB2, False)]
+
+    def test_results_are_passed_on_and_reported_also_when_they_come_again(self) -> None:
+        self.online(WEB1)
+        self.jobs.live.add((WEB1, JOB))
+        for over in (False, True):
+            if over:
+                self.jobs.over.add((WEB1, JOB))
+            self.hear(said(messages.Succeeded, WEB1, JOB), route=b"web1")
+        assert [message.job_id for _, message in self.jobs.heard] == [JOB]
+        assert self.results == [(WEB1, JOB)] * 2
+        assert self.channel.take() == []
+
+    def test_a_result_of_an_unknown_job_is_reported_and_causes_no_rehab(self) -> None:
+        self.online(WEB1)
+        self.hear(said(messages.Failed, WEB1, JOB), route=b"web1")
+        assert self.results == [(WEB1, JOB)]
+        assert self.channel.take() == []
+
+    def test_one_of_2x_is_not_reported(self) -> None:
+        self.online(WEB2)
+        self.jobs.live.add((WEB2, JOB))
+        self.hear(said(messages.Succeeded, WEB2, JOB), route=b"web2")
+        assert self.results == []
+        assert len(self.jobs.heard) == 1
+
+
 class DownTests(Nodes):
     def test_a_silent_node_is_down_within_8_seconds_and_its_jobs_are_told_once(self) -> None:
         self.online(WEB1, WEB2)
@@ -370,7 +425,7 @@ class DownTests(Nodes):
         self.online(WEB1, WEB2)
         self.jobs.when_down = fail
         self.pass_time(16)
-        assert len(self.flushLoggedErrors(LookupError)) == 1  # type: ignore[no-untyped-call]  # Twisted has no types here
+        assert len(self.flushLoggedErrors(LookupError)) == 1
         assert self.jobs.downs == [WEB1, WEB2]
 
     def test_after_the_stop_nobody_is_looked_at(self) -> None:

@@ -121,6 +121,13 @@ class SessionsTests(SynchronousTestCase):
         assert self.sessions.by_peer(KEYS[0]) is None
         assert self.loaded().of(WEB1) == session
 
+    def test_one_that_is_revoked_is_over_and_the_next_has_another_key(self) -> None:
+        before = self.admit(WEB1, KEYS[0])
+        self.successResultOf(begin(self.sessions.revoke(WEB1)))
+        assert self.sessions.of(WEB1) is self.sessions.by_peer(KEYS[0]) is None
+        assert self.loaded().of(WEB1) is None
+        assert self.admit(WEB1, KEYS[0]).session_key != before.session_key
+
     def test_secrets_are_not_shown(self) -> None:
         session = self.admit(WEB1, KEYS[0])
         for secret in (session.session_key, session.registration.session_salt):

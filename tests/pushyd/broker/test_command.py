@@ -178,7 +178,7 @@ class Belief(Channels):
         await self.check_dropped(good[:1], "1 frames, expected 2")
         await self.check_dropped([*good, b""], "3 frames, expected 2")
         await self.check_dropped([b"", *good], "3 frames, expected 2")
-        await self.check_dropped([b""] * 1000, "1000 frames, expected 2")
+        await self.check_dropped([b""] * 1000, "frames, expected 2")
 
     async def test_size(self) -> None:
         session = await self.begin()
@@ -323,7 +323,7 @@ class Disturbance(Channels):
         peer.say(session, incarnation="second")
         _, _, message = await self.heard.get()
         assert message.incarnation_id == "second"
-        assert len(self.flushLoggedErrors(LookupError)) == 1  # type: ignore[no-untyped-call]  # Twisted has no types here
+        assert len(self.flushLoggedErrors(LookupError)) == 1
 
     def fail_once(self, *heard: Any) -> None:
         self.channel._on_message = self.on_message

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pushyd.store.engine import parse_url, prepare_file, writer_engine
@@ -37,10 +38,18 @@ def postgres_template(postgres_server: postgres.Server) -> str:
     return migrated(postgres_server.create_database()).partition("?")[0].rpartition("/")[2]
 
 
-@pytest.fixture
-def postgres_database(postgres_server: postgres.Server, postgres_template: str) -> str:
-    """The URL of a new PostgreSQL database with the schema."""
+@pytest.fixture(scope="session")
+def _shared_postgres_database(postgres_server: postgres.Server, postgres_template: str) -> str:
     return postgres_server.create_database(postgres_template)
+
+
+@pytest.fixture
+def postgres_database(_shared_postgres_database: str) -> str:
+    """The URL of a PostgreSQL database with the schema and nothing else; a new one each time would take long."""
+    with psycopg.connect(_shared_postgres_database) as connection:
+        connection.execute("SET lock_timeout = '10s'")
+        connection.execute("TRUNCATE organizations, users CASCADE")  # on which all else depends
+    return _shared_postgres_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -27,16 +27,23 @@ from pushyd.store.sql import SqlStore
 from tests import postgres
 from tests.pushyd.store.backend import ORGANIZATION, Postgres, Sqlite, StoreCase, job_spec
 
+# What makes every change of one node fail, and what ends that.
 POISON = {
-    "sqlite": """
+    "sqlite": (
+        """
         CREATE TRIGGER poison BEFORE UPDATE ON job_nodes WHEN new.node = 'poison'
         BEGIN SELECT RAISE(ABORT, 'this one never'); END
-    """,
-    "postgresql": """
+        """,
+        "DROP TRIGGER poison",
+    ),
+    "postgresql": (
+        """
         CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'this one never'; END $$ LANGUAGE plpgsql;
         CREATE TRIGGER poison BEFORE UPDATE ON job_nodes FOR EACH ROW WHEN (new.node = 'poison')
         EXECUTE FUNCTION refuse()
-    """,
+        """,
+        "DROP FUNCTION refuse() CASCADE",
+    ),
 }
 
 
@@ -99,7 +106,9 @@ class GroupCommitContract(StoreCase):
         self.assertIsNone(await self.store.job(ORGANIZATION, job_spec(1).id))
 
     async def test_poison_is_dropped_and_the_rest_is_written(self) -> None:
-        self.execute(POISON[self.store._url.get_backend_name()])
+        poison, antidote = POISON[self.store._url.get_backend_name()]
+        self.execute(poison)
+        self.addCleanup(self.execute, antidote)
         job = job_spec(nodes=("a", "poison", "b"))
         await self.store.create_job(job)
         for node in job.nodes:

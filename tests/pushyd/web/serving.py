@@ -1,7 +1,7 @@
 """The real API on a real port, over the real services and the real store; and clients of it.
 
-The channel to the nodes is the one double: it keeps what was sent, and a test says what nodes say. The services' clock
-is the test's, and so is the date, which is that of the vectors.
+Doubles are the channel to the nodes, for which a test says what nodes say, and the feeds. The services' clock is the
+test's, and so is the date, which is that of the vectors.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import frozen
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from treq.client import HTTPClient
@@ -29,7 +29,7 @@ from pushy_protocol import messages
 from pushy_protocol.api import HeartbeatConfig
 from pushy_protocol.http_signing import sign
 from pushy_protocol.keys import CurveKeyPair, make_rsa_key, public_pem
-from pushy_protocol.timestamps import format_rfc1123, parse_iso8601
+from pushy_protocol.timestamps import parse_iso8601
 from pushyd.domain.node import HeartbeatRule, NodeRef
 from pushyd.identity.local import LocalIdentity
 from pushyd.jobs import JobService
@@ -40,6 +40,7 @@ from pushyd.store.sql import SqlStore
 from pushyd.web import agent_config, identity, jobs, nodes, output, status
 from pushyd.web.app import Api
 from tests.pushy_protocol.vectors import vector_key
+from tests.pushyd.doubles import RecordingChannel, RecordingFeeds, said
 from tests.pushyd.identity.keys import key_of, pem_of
 
 reactor: Any = the_reactor
@@ -79,20 +80,6 @@ class Answer:
         """The status and the text of an error that says one thing."""
         (text,) = self.error
         return self.status, text
-
-
-@define
-class RecordingChannel:
-    """The way to the nodes, which none of them is at the end of."""
-
-    sent: list[tuple[bytes, str]] = field(factory=list)
-
-    def encode(self, kind: type[messages.ServerCommand], fields: Mapping[str, Any]) -> bytes:
-        return kind.__name__.lower().encode()
-
-    def send(self, route: bytes, session_key: bytes, body: bytes) -> bool:
-        self.sent.append((route, body.decode()))
-        return True
 
 
 class Connection(Protocol):
@@ -160,7 +147,7 @@ def _split(received: bytes) -> tuple[Answer, bytes] | None:
 class ApiTestCase(TestCase):
     """Serves the API for each test."""
 
-    timeout = 30
+    timeout = 10
 
     async def setUp(self) -> None:
         self.now = NOW
@@ -180,27 +167,22 @@ class ApiTestCase(TestCase):
         self.jobs = JobService(
             store=self.store,
             nodes=self.nodes,
+            feeds=RecordingFeeds(),
             clock=self.clock,
             now=lambda: self.now,
             voting_timeout=60,
             default_run_timeout=3600,
             max_body_size=65536,
         )
-        self.nodes.connect(self.channel, self.jobs)
+        self.nodes.connect(self.channel, self.jobs, lambda node, job_id: None)
+        self.addCleanup(self.jobs.stop)
         self.api = self.make_api()
         self.port = reactor.listenTCP(0, self.api.site(), interface="127.0.0.1")
+        self.addCleanup(self.port.stopListening)
         self.host = f"127.0.0.1:{self.port.getHost().port}"
-        self.pool = HTTPConnectionPool(reactor)
-        self.client = HTTPClient(Agent(reactor, pool=self.pool))
-        self.connections: list[Connection] = []
-
-    async def tearDown(self) -> None:
-        for connection in self.connections:
-            await connection.close()
-        await self.pool.closeCachedConnections()
-        await self.port.stopListening()
-        self.jobs.stop()
-        await self.store.close()
+        pool = HTTPConnectionPool(reactor)
+        self.addCleanup(pool.closeCachedConnections)
+        self.client = HTTPClient(Agent(reactor, pool=pool))
 
     async def make_store(self) -> Store:
         """A store with the organizations and the principals of the tests."""
@@ -208,6 +190,8 @@ class ApiTestCase(TestCase):
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(await _template(), path)
         store = SqlStore(url=f"sqlite:///{path}", reactor=reactor)
+        # At once: its threads keep a process alive whose test could not be set up.
+        self.addCleanup(lambda: Deferred.fromCoroutine(store.close()))
         await store.open()
         return store
 
@@ -285,7 +269,7 @@ class ApiTestCase(TestCase):
         """A bare connection."""
         host, port = self.port.getHost().host, self.port.getHost().port
         connection: Connection = await connectProtocol(HostnameEndpoint(reactor, host, port), Connection())
-        self.connections.append(connection)
+        self.addCleanup(lambda: Deferred.fromCoroutine(connection.close()))
         return connection
 
     async def raw(self, method: bytes, target: bytes, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
@@ -294,26 +278,17 @@ class ApiTestCase(TestCase):
         connection.write(head(method, target, {"Host": self.host, **(headers or {})}, len(body)), body)
         return await connection.answer()
 
-    async def node_says(self, name: str, kind: type[messages.NodeMessage], **fields: Any) -> None:
+    def node_says(self, name: str, kind: type[messages.NodeMessage], job_id: str | None = None, **fields: Any) -> None:
         """A message of a node, as the broker hands it on."""
-        message = kind(
-            timestamp=format_rfc1123(self.now),
-            sequence=0,
-            node=name,
-            client=name,
-            org=ORG,
-            protocol_version="2.0",
-            incarnation_id="1",
-            **fields,
-        )
-        self.nodes.on_message(NodeRef(ORG, name), b"route of " + name.encode(), message)
+        node = NodeRef(ORG, name)
+        self.nodes.on_message(node, b"route of " + name.encode(), said(kind, node, job_id, **fields))
 
     async def bring_up(self, *names: str) -> None:
         """Make nodes available."""
         for name in names:
             await self.sessions.admit(NodeRef(ORG, name), curve_key=CurveKeyPair.make().public, version="2.0")
-            await self.node_says(name, messages.NodeHeartbeat, job_state=messages.AgentState.IDLE)
-            await self.node_says(name, messages.Aborted)
+            self.node_says(name, messages.NodeHeartbeat)
+            self.node_says(name, messages.Aborted)
 
 
 OFFER: dict[str, Any] = {

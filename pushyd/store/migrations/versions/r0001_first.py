@@ -81,6 +81,7 @@ def _jobs() -> None:
         sa.Column("voting_timeout", sa.Double(), nullable=False),
         sa.Column("node_count", sa.Integer(), nullable=False),
         sa.Column("capture", sa.Boolean(), nullable=False),
+        sa.Column("aborting", sa.Boolean(), nullable=False),
         sa.Column("user_name", sa.Text()),
         sa.Column("dir", sa.Text()),
         sa.Column("command", sa.Text(), nullable=False),
@@ -101,6 +102,12 @@ def _jobs() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("job_nodes_by_node", "job_nodes", ["node", "job"])
+    op.create_table(
+        "feeds",
+        sa.Column("job", _SEQ, sa.ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),
+        sa.Column("first", sa.Integer(), primary_key=True),
+        sa.Column("text", sa.LargeBinary(), nullable=False),
+    )
     op.create_table(
         "outputs",
         sa.Column("job", _SEQ, sa.ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),
