@@ -270,7 +270,7 @@ class _Output:
         size = 0
         while self.is_open and size < _PIPE_SIZE:
             read = self._read()
-            if read is None:
+            if not read:  # the end, or nothing there
                 break
             size += read
         self._close()

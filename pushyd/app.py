@@ -14,7 +14,7 @@ from uuid import uuid4
 import zmq
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThread
@@ -31,6 +31,7 @@ from pushyd.domain.node import HeartbeatRule
 from pushyd.feeds import FeedService
 from pushyd.identity.local import LocalIdentity, introduce
 from pushyd.jobs import JobService
+from pushyd.live_jobs import LiveJobs
 from pushyd.nodes import NodeService
 from pushyd.results import Results
 from pushyd.sessions import Sessions
@@ -86,6 +87,8 @@ class PushServer(Service):
     async def _start(self) -> None:
         try:
             await self._start_in_order()
+        except CancelledError:
+            self.log.info("pushyd was stopped while it started")
         except (StartError, StateDirError, StoreUnavailable, CannotListenError) as error:
             self.log.critical("pushyd cannot start: {error}", error=error)
             self._failed()
@@ -109,13 +112,13 @@ class PushServer(Service):
             wait_complete_seconds=self._settings.wait_complete_time,
             expiry_seconds=self._settings.org_feed_expiration,
         )
-        node_service, job_service = self._services(store, sessions, feed_service)
-        command, heartbeat = self._channels(store, node_service, job_service, sessions)
+        node_service, live_jobs, job_service = self._services(store, sessions, feed_service)
+        command, heartbeat = self._channels(store, node_service, live_jobs, sessions)
         # Before the first word of a node: what it says of a job that is not known is answered by an abort.
         if unfinished := await job_service.take_up(_ABSENCE_SECONDS):
             self.log.info("Going on with {count} jobs that were not finished", count=unfinished)
         self._open_channels(node_service, command, heartbeat)
-        api = self._api(store, sessions, node_service, job_service)
+        api = self._api(store, sessions, node_service, live_jobs, job_service)
         feeds.add_routes(
             api,
             feeds=feed_service,
@@ -148,7 +151,9 @@ class PushServer(Service):
             self.log.info("Made client {name}; its key: {path}", name=validator, path=paths[validator][0])
         self.log.info("The CA that agents and workstations have to trust: {path}", path=self._state.ca_certificate)
 
-    def _services(self, store: Store, sessions: Sessions, feed_service: FeedService) -> tuple[NodeService, JobService]:
+    def _services(
+        self, store: Store, sessions: Sessions, feed_service: FeedService
+    ) -> tuple[NodeService, LiveJobs, JobService]:
         settings = self._settings
         node_service = NodeService(
             clock=self._reactor,
@@ -159,21 +164,21 @@ class PushServer(Service):
             rehab_seconds=settings.rehab_seconds,
             check_seconds=settings.detect_offline_nodes_interval,
         )
+        live_jobs = LiveJobs(store=store, nodes=node_service, feeds=feed_service, clock=self._reactor, now=self._now)
+        self._started.callback(live_jobs.stop)
         job_service = JobService(
             store=store,
-            nodes=node_service,
-            feeds=feed_service,
+            live=live_jobs,
             clock=self._reactor,
             now=self._now,
             voting_timeout=settings.voting_timeout,
             default_run_timeout=settings.default_running_timeout,
             max_body_size=settings.max_body_size,
         )
-        self._started.callback(job_service.stop)
-        return node_service, job_service
+        return node_service, live_jobs, job_service
 
     def _channels(
-        self, store: Store, node_service: NodeService, job_service: JobService, sessions: Sessions
+        self, store: Store, node_service: NodeService, live_jobs: LiveJobs, sessions: Sessions
     ) -> tuple[CommandChannel, HeartbeatPublisher]:
         settings = self._settings
         context = Context(self._reactor)
@@ -199,7 +204,7 @@ class PushServer(Service):
             incarnation_id=self._incarnation_id,
         )
         results = Results(store=store, acknowledge=node_service.acknowledge)
-        node_service.connect(command, job_service, results.received)
+        node_service.connect(command, live_jobs, results.received)
         return command, heartbeat
 
     def _open_channels(self, node_service: NodeService, command: CommandChannel, heartbeat: HeartbeatPublisher) -> None:
@@ -217,7 +222,14 @@ class PushServer(Service):
         except zmq.ZMQError as error:
             raise StartError(f"cannot listen on {address}: {error}") from None
 
-    def _api(self, store: Store, sessions: Sessions, node_service: NodeService, job_service: JobService) -> Api:
+    def _api(
+        self,
+        store: Store,
+        sessions: Sessions,
+        node_service: NodeService,
+        live_jobs: LiveJobs,
+        job_service: JobService,
+    ) -> Api:
         settings = self._settings
         host = f"{_in_url(settings.server_name)}:{settings.api_port}"
         api = Api(identity=LocalIdentity(store), now=self._now)
@@ -225,7 +237,7 @@ class PushServer(Service):
             api,
             incarnation_id=self._incarnation_id,
             online_nodes=node_service.online_count,
-            live_jobs=job_service.live_ids,
+            live_jobs=live_jobs.ids,
         )
         jobs.add_routes(api, jobs=job_service, host=host)
         output.add_routes(api, jobs=job_service)

@@ -1,102 +1,40 @@
-"""The jobs that live: runs a machine (`domain.job`) for each and carries out what it wants.
+"""Jobs, as callers ask for them: made, looked at, ended. What lives is followed by :mod:`live_jobs`.
 
-A job is kept before anybody hears of it; what happens to it is recorded as it happens, and it stays here until the
-last of that is kept. What has ended is read from the store.
+A job is kept before anybody hears of it. What has ended is read from the store.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
-from attrs import define, field
-from twisted.logger import Logger
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
 
 from pushy_protocol import messages
 from pushy_protocol.api import InvalidRequest, JobRequest
-from pushy_protocol.states import TERMINAL_JOB_STATUSES, TERMINAL_NODE_STATUSES, JobStatus, NodeStatus
-from pushyd.background import background, shielded
-from pushyd.clock import Clock, DelayedCall
-from pushyd.domain.effects import (
-    AbortKept,
-    Emit,
-    JobChanged,
-    JobEffect,
-    NodeChanged,
-    Order,
-    Rehab,
-    Send,
-    StartTimer,
-    StopTimer,
-    Timer,
-)
-from pushyd.domain.job import AbortRequested, FromNode, Job, JobEvent, JobSpec, Start, TakenUp, TimerFired, step
-from pushyd.domain.node import NodeRef, Presence
-from pushyd.domain.tables import NodeEvent
-from pushyd.job_messages import NODE_EVENTS, commit_fields, reason_of
-from pushyd.store.interface import (
-    AbortRequest,
-    JobStatusChange,
-    JobStore,
-    JobSummary,
-    NodeStatusChange,
-    OutputCaptured,
-    StoredJob,
-)
+from pushy_protocol.states import TERMINAL_JOB_STATUSES
+from pushyd.background import shielded
+from pushyd.clock import Clock
+from pushyd.domain.job import JobSpec
+from pushyd.job_messages import commit_fields
+from pushyd.live_jobs import LiveJobs
+from pushyd.store.interface import JobStore, JobSummary, StoredJob, StoreUnavailable
 
-_NO_REASONS: Mapping[str, str | None] = {}
-_EXPLAINED = TERMINAL_NODE_STATUSES - {NodeStatus.SUCCEEDED}
-
-
-class Nodes(Protocol):
-    """What jobs need of nodes."""
-
-    def presence(self, node: NodeRef) -> Presence:
-        """Where the node stands."""
-
-    def send(
-        self, organization: str, nodes: Sequence[str], kind: type[messages.ServerCommand], fields: Mapping[str, Any]
-    ) -> None:
-        """Send one message to each of the nodes."""
-
-    def rehab(self, node: NodeRef) -> None:
-        """Send a node through rehab."""
-
-
-class Feeds(Protocol):
-    """Who tells the readers of feeds."""
-
-    def emit(self, spec: JobSpec, event: Emit) -> None:
-        """Something has happened to a job."""
-
-    def restore(self, spec: JobSpec, kept: bytes) -> None:
-        """Take up the feed of a job of an earlier run, as far as it was kept."""
+_STORED_SECONDS = 10.0
+"""How long a reader waits for the store to have what has happened."""
 
 
 class TooLate(Exception):
     """A job cannot be aborted; the text is the status that it has."""
 
 
-@define(kw_only=True, eq=False)
-class _Live:
-    """A job, and what goes with it while it lives."""
-
-    job: Job
-    updated_at: float
-    timer: DelayedCall | None = None
-    reasons: dict[str, str] = field(factory=dict)
-
-
 class JobService:
-    """Makes jobs, and follows each to its end. Implements `nodes.Jobs`."""
-
-    log = Logger()
+    """All jobs, those that live and those that ended."""
 
     def __init__(
         self,
         *,
         store: JobStore,
-        nodes: Nodes,
-        feeds: Feeds,
+        live: LiveJobs,
         clock: Clock,
         now: Callable[[], float],
         voting_timeout: float,
@@ -105,16 +43,12 @@ class JobService:
     ) -> None:
         """:param now: seconds since the epoch; the timeouts are in seconds, `max_body_size` in bytes"""
         self._store = store
-        self._nodes = nodes
-        self._feeds = feeds
+        self._live = live
         self._clock = clock
         self._now = now
         self._voting_timeout = voting_timeout
         self._default_run_timeout = default_run_timeout
         self._max_body_size = max_body_size
-        self._live: dict[str, _Live] = {}
-
-    # For callers
 
     async def create(self, organization: str, request: JobRequest, created_by: str) -> str:
         """Make a job and begin it; its id. It is kept, and outlives the server, when this returns.
@@ -143,229 +77,59 @@ class JobService:
         await shielded(self._keep_and_begin(spec))
         return spec.id
 
-    async def job(self, organization: str, job_id: str) -> StoredJob | None:
-        """A job as it is now; None where the organization has none of that id."""
-        live = self._live.get(job_id)
-        if live is None:
-            return await self._store.job(organization, job_id)
-        if live.job.spec.organization != organization:
-            return None
-        return self._snapshot(live)
-
-    async def jobs(self, organization: str, limit: int) -> Sequence[JobSummary]:
-        """The newest jobs of an organization, newest first."""
-        await self._store.recorded()
-        return await self._store.jobs(organization, limit)
-
-    async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
-        """What a node's command wrote to `stdout` or `stderr`; None when none was captured."""
-        await self._store.recorded()
-        return await self._store.output(organization, job_id, node, channel)
-
-    def live_ids(self) -> list[str]:
-        """The ids of the jobs that have not ended, of all organizations."""
-        return [job_id for job_id, live in self._live.items() if not live.job.ended]
-
     async def abort(self, organization: str, job_id: str) -> StoredJob | None:
         """End a job now; None where the organization has none of that id. That it is wanted is kept when this returns.
 
         :raise TooLate: it has ended, or is being aborted already
         """
-        live = self._live.get(job_id)
-        if live is None or live.job.spec.organization != organization or live.job.ended or live.job.aborting:
-            job = await self.job(organization, job_id)
-            if job is not None:
-                raise TooLate(
-                    "being aborted" if job.aborting and job.status not in TERMINAL_JOB_STATUSES else job.status
-                )
+        job = await self.job(organization, job_id)
+        if job is None:
             return None
-        self._step(live, AbortRequested())
-        await self._store.recorded()
-        return self._snapshot(live)
+        if job.status in TERMINAL_JOB_STATUSES:
+            raise TooLate(job.status)
+        if job.aborting:
+            raise TooLate("being aborted")
+        self._live.abort(job_id)
+        await self._recorded()
+        return await self.job(organization, job_id)
 
     async def take_up(self, absence_seconds: float) -> int:
         """Go on with the jobs that an earlier run of the server left unfinished; how many there are.
 
         :param absence_seconds: after which a node that has not come back is down
         """
-        unfinished = await self._store.unfinished_jobs()
-        for stored in unfinished:
-            job = Job.restored(stored.spec, stored.status, stored.nodes, aborting=stored.aborting)
-            self._feeds.restore(stored.spec, await self._store.feed(stored.spec.id))
-            live = _Live(job=job, updated_at=stored.updated_at, reasons=dict(stored.reasons))
-            self._live[stored.spec.id] = live
-            self._step(live, TakenUp(max(0.0, self._now() - stored.updated_at)))
-        if unfinished:
-            self._clock.callLater(absence_seconds, self._give_up_absent, [job.spec.id for job in unfinished])
+        unfinished = [(job, await self._store.feed(job.spec.id)) for job in await self._store.unfinished_jobs()]
+        self._live.take_up(unfinished, absence_seconds)
         return len(unfinished)
 
-    def stop(self) -> None:
-        """Stop the clocks of all jobs; nothing is sent any more."""
-        for live in self._live.values():
-            self._stop_timer(live)
+    async def job(self, organization: str, job_id: str) -> StoredJob | None:
+        """A job as it is now; None where the organization has none of that id."""
+        job = self._live.snapshot(job_id)
+        if job is None:
+            return await self._store.job(organization, job_id)
+        return job if job.spec.organization == organization else None
 
-    # For nodes
+    async def jobs(self, organization: str, limit: int) -> Sequence[JobSummary]:
+        """The newest jobs of an organization, newest first."""
+        await self._recorded()
+        return await self._store.jobs(organization, limit)
 
-    def concerns(self, node: NodeRef, job_id: str) -> bool:
-        """Whether the job is live and the node is one of its nodes."""
-        live = self._live.get(job_id)
-        if live is None or live.job.ended:
-            return False
-        return live.job.spec.organization == node.organization and node.name in live.job.nodes
-
-    def awaits(self, node: NodeRef, job_id: str) -> bool:
-        """Whether the node's part in a job that concerns it has not ended."""
-        return self._live[job_id].job.nodes[node.name] not in TERMINAL_NODE_STATUSES
-
-    def on_message(self, node: NodeRef, message: messages.NodeMessage, *, carries_on: bool) -> None:
-        """A message of a node about a job that concerns it.
-
-        :param carries_on: its agent goes on after an interruption, in which what it said before may have been lost
-        """
-        live = self._live[message.job_id or ""]
-        event = NODE_EVENTS.get(type(message))
-        if event is None:
-            return
-        if isinstance(message, messages.Succeeded | messages.Failed):
-            if carries_on and live.job.nodes[node.name] is NodeStatus.READY:
-                # Nobody ends a command that was not started: the word that it was is what was lost.
-                self._step(live, FromNode(node.name, NodeEvent.ACK_RUN))
-            self._keep_output(live, node.name, message)
-        self._step(live, FromNode(node.name, event), reasons={node.name: reason_of(message)})
-
-    def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
-        """The node is available: say again what it may not have heard, or see that it has lost its part in a job."""
-        for job_id in [job_id for job_id in self._live if self.concerns(node, job_id) and self.awaits(node, job_id)]:
-            live = self._live[job_id]
-            match live.job.nodes[node.name]:
-                case _ if live.job.aborting:
-                    if carries_on:
-                        self._nodes.rehab(node)
-                    else:
-                        self._step(live, FromNode(node.name, NodeEvent.ABORTED))
-                case NodeStatus.NEW:
-                    self._nodes.send(node.organization, [node.name], messages.Commit, commit_fields(live.job.spec))
-                case _ if not carries_on:
-                    self._step(live, FromNode(node.name, NodeEvent.DOWN))
-                case NodeStatus.READY if live.job.status is JobStatus.RUNNING:
-                    self._nodes.send(node.organization, [node.name], messages.Run, {"job_id": job_id})
-
-    def on_down(self, node: NodeRef) -> None:
-        """The node is down: it may be gone, or have started anew."""
-        for job_id in list(self._live):
-            if self.concerns(node, job_id):
-                self._step(self._live[job_id], FromNode(node.name, NodeEvent.DOWN))
-
-    # Within
+    async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
+        """What a node's command wrote to `stdout` or `stderr`; None when none was captured."""
+        await self._recorded()
+        return await self._store.output(organization, job_id, node, channel)
 
     async def _keep_and_begin(self, spec: JobSpec) -> None:
         await self._store.create_job(spec)
-        live = self._live[spec.id] = _Live(job=Job(spec), updated_at=spec.created_at)
-        nodes = (NodeRef(spec.organization, name) for name in spec.nodes)
-        unavailable = (node.name for node in nodes if self._nodes.presence(node) is not Presence.IDLE)
-        self._step(live, Start(frozenset(unavailable)))
+        self._live.begin(spec)
 
-    def _step(self, live: _Live, event: JobEvent, reasons: Mapping[str, str | None] = _NO_REASONS) -> None:
-        """Tell a job of an event and carry out what it wants; `reasons` are those that nodes gave."""
-        effects = step(live.job, event)
-        # Where a node gave none, what the feed says of it is the reason.
-        why = {
-            effect.node: effect.status
-            for effect in effects
-            if isinstance(effect, Emit) and effect.node and effect.status
-        }
-        why |= {node: reason for node, reason in reasons.items() if reason}
-        for effect in effects:
-            self._carry_out(live, effect, why)
-        if live.job.ended:
-            _ = background(self._forget(live), self.log, "An ended job stays in memory")
-
-    def _carry_out(self, live: _Live, effect: JobEffect, reasons: Mapping[str, str | None]) -> None:
-        spec = live.job.spec
-        match effect:
-            case NodeChanged() | JobChanged() | AbortKept():
-                self._record(live, effect, reasons)
-            case Send(nodes, Order.COMMIT):
-                self._nodes.send(spec.organization, nodes, messages.Commit, commit_fields(spec))
-            case Send(nodes, Order.RUN):
-                _ = background(self._send_run(live, nodes), self.log, "A job's nodes were not told to run")
-            case Rehab(node):
-                self._nodes.rehab(NodeRef(spec.organization, node))
-            case StartTimer(timer, seconds):
-                self._stop_timer(live)
-                live.timer = self._clock.callLater(seconds, self._timer_fired, live, timer)
-            case StopTimer():
-                self._stop_timer(live)
-            case Emit():
-                self._feeds.emit(spec, effect)
-
-    def _record(
-        self, live: _Live, effect: NodeChanged | JobChanged | AbortKept, reasons: Mapping[str, str | None]
-    ) -> None:
-        spec = live.job.spec
-        match effect:
-            case NodeChanged(node, status):
-                reason = reasons.get(node) if status in _EXPLAINED else None
-                if reason:
-                    live.reasons[node] = reason
-                self._store.record(NodeStatusChange(job_id=spec.id, node=node, status=status, reason=reason))
-            case JobChanged(status):
-                live.updated_at = self._now()
-                self._store.record(JobStatusChange(job_id=spec.id, status=status, at=live.updated_at))
-                self.log.info("Job {id} of {org} is {status}", id=spec.id, org=spec.organization, status=status.value)
-            case AbortKept():
-                self._store.record(AbortRequest(job_id=spec.id))
-                self.log.info("Job {id} of {org} is being aborted", id=spec.id, org=spec.organization)
-
-    async def _send_run(self, live: _Live, nodes: Sequence[str]) -> None:
-        """Tell the nodes to run once it is kept that they shall: a server that starts again must know it."""
-        await self._store.recorded()
-        job = live.job
-        if job.status is JobStatus.RUNNING and not job.aborting:
-            ready = [node for node in nodes if job.nodes[node] is NodeStatus.READY]
-            self._nodes.send(job.spec.organization, ready, messages.Run, {"job_id": job.spec.id})
-
-    def _give_up_absent(self, job_ids: Sequence[str]) -> None:
-        """The nodes of jobs that were taken up and have not come back are down."""
-        for live in [self._live[job_id] for job_id in job_ids if job_id in self._live]:
-            for name in live.job.spec.nodes:
-                node = NodeRef(live.job.spec.organization, name)
-                if (
-                    self._nodes.presence(node) is Presence.OFFLINE
-                    and live.job.nodes[name] not in TERMINAL_NODE_STATUSES
-                ):
-                    self._step(live, FromNode(name, NodeEvent.DOWN))
-
-    def _snapshot(self, live: _Live) -> StoredJob:
-        return StoredJob(
-            spec=live.job.spec,
-            status=live.job.status,
-            updated_at=live.updated_at,
-            nodes=dict(live.job.nodes),
-            reasons=dict(live.reasons),
-            aborting=live.job.aborting,
-        )
-
-    def _timer_fired(self, live: _Live, timer: Timer) -> None:
-        self._step(live, TimerFired(timer))
-
-    def _stop_timer(self, live: _Live) -> None:
-        if live.timer and live.timer.active():
-            live.timer.cancel()
-        live.timer = None
-
-    def _keep_output(self, live: _Live, node: str, message: messages.Succeeded | messages.Failed) -> None:
-        spec = live.job.spec
-        if not spec.capture or live.job.nodes[node] is not NodeStatus.RUNNING:
-            return
-        stdout, stderr = (None if text is None else text.encode() for text in (message.stdout, message.stderr))
-        if stdout is not None or stderr is not None:
-            self._store.record(OutputCaptured(job_id=spec.id, node=node, stdout=stdout, stderr=stderr))
-
-    async def _forget(self, live: _Live) -> None:
-        """Let the store answer for an ended job, once it can."""
-        await self._store.recorded()
-        self._live.pop(live.job.spec.id, None)
+    async def _recorded(self) -> None:
+        """Wait until what has happened so far can be read."""
+        recorded = Deferred.fromCoroutine(self._store.recorded())
+        try:
+            await recorded.addTimeout(_STORED_SECONDS, self._clock)  # type: ignore[arg-type]  # zope's IReactorTime
+        except defer.TimeoutError:
+            raise StoreUnavailable(f"it has not written anything for {_STORED_SECONDS:.0f} s") from None
 
     def _check_size(self, spec: JobSpec) -> None:
         commit = messages.Commit(timestamp=" " * 29, sequence=2**31, server=" " * 255, **commit_fields(spec))

@@ -17,6 +17,7 @@ from pushyd.domain.effects import Emit, FeedEvent
 from pushyd.domain.job import JobSpec
 from pushyd.domain.node import NodeRef, Presence
 from pushyd.jobs import JobService, TooLate
+from pushyd.live_jobs import LiveJobs
 from pushyd.store.interface import (
     FeedText,
     JobStatusChange,
@@ -40,10 +41,16 @@ class Jobs(SynchronousTestCase):
         self.store = MemoryStore()
         self.nodes = RecordingNodes()
         self.feeds = RecordingFeeds()
-        self.service = JobService(
+        self.live = LiveJobs(
             store=self.store,
             nodes=self.nodes,
             feeds=self.feeds,
+            clock=self.clock,
+            now=lambda: NOW + self.clock.seconds(),
+        )
+        self.service = JobService(
+            store=self.store,
+            live=self.live,
             clock=self.clock,
             now=lambda: NOW + self.clock.seconds(),
             voting_timeout=VOTING_TIMEOUT,
@@ -63,8 +70,8 @@ class Jobs(SynchronousTestCase):
     ) -> None:
         for name in nodes:
             node = NodeRef(organization, name)
-            assert self.service.concerns(node, job_id)
-            self.service.on_message(node, said(kind, node, job_id, **fields), carries_on=carries_on)
+            assert self.live.concerns(node, job_id)
+            self.live.on_message(node, said(kind, node, job_id, **fields), carries_on=carries_on)
 
     def running(self, *nodes: str, **asked: Any) -> str:
         """A job whose command runs on all of its nodes."""
@@ -174,7 +181,7 @@ class WayTests(Jobs):
         job_id = self.create("web1")
         assert self.nodes.sent == []
         assert self.status(job_id) == (JobStatus.QUORUM_FAILED, {"web1": NodeStatus.UNAVAILABLE})
-        assert self.service.live_ids() == []
+        assert self.live.ids() == []
         assert self.clock.getDelayedCalls() == []
 
     def test_a_missed_quorum_sends_the_ready_ones_back(self) -> None:
@@ -216,7 +223,7 @@ class WayTests(Jobs):
         changes = len(self.store.recorded_changes)
         self.say(messages.Output, job_id, "web1", channel="stdout", offset=0, data=b"x")
         assert len(self.store.recorded_changes) == changes
-        assert self.service.live_ids() == [job_id]
+        assert self.live.ids() == [job_id]
 
 
 class TimeTests(Jobs):
@@ -269,9 +276,9 @@ class TimeTests(Jobs):
     def test_after_the_stop_no_clock_runs(self) -> None:
         job_id = self.create("web1")
         self.running("web2")
-        self.service.stop()
+        self.live.stop()
         assert self.clock.getDelayedCalls() == []
-        self.service.stop()
+        self.live.stop()
         assert self.status(job_id)[0] is JobStatus.VOTING
 
 
@@ -378,13 +385,13 @@ class KeepingTests(Jobs):
         self.store.hold()
         creating = self.creating("web1")
         assert not creating.called
-        assert (self.nodes.sent, self.feeds.events, self.service.live_ids()) == ([], [], [])
+        assert (self.nodes.sent, self.feeds.events, self.live.ids()) == ([], [], [])
         assert self.clock.getDelayedCalls() == []
         self.store.release()
         job_id = self.successResultOf(creating)
         assert self.store.kept(job_id) is not None
         assert self.nodes.told(messages.Commit) == ["web1"]
-        assert self.service.live_ids() == [job_id]
+        assert self.live.ids() == [job_id]
 
     def test_who_is_available_is_asked_when_the_job_begins(self) -> None:
         self.store.hold()
@@ -399,7 +406,7 @@ class KeepingTests(Jobs):
         assert "disk full" in str(error)
         self.store.mend()
         assert self.store.ids() == []
-        assert (self.nodes.sent, self.feeds.events, self.service.live_ids()) == ([], [], [])
+        assert (self.nodes.sent, self.feeds.events, self.live.ids()) == ([], [], [])
         assert self.clock.getDelayedCalls() == []
 
     def test_one_whose_caller_went_away_meanwhile_goes_its_way(self) -> None:
@@ -422,7 +429,7 @@ class KeepingTests(Jobs):
         failure_of(creating, CancelledError)
         self.store.break_down()
         self.store.release()
-        assert self.service.live_ids() == []
+        assert self.live.ids() == []
         assert self.nodes.sent == []
 
     def test_while_nothing_can_be_written_it_goes_on_and_is_answered_from_memory(self) -> None:
@@ -453,17 +460,17 @@ class KeepingTests(Jobs):
         job_id = self.running("web1")
         self.store.hold()
         self.say(messages.Succeeded, job_id, "web1")
-        assert self.service.live_ids() == []
-        assert not self.service.concerns(NodeRef(ORG, "web1"), job_id)
+        assert self.live.ids() == []
+        assert not self.live.concerns(NodeRef(ORG, "web1"), job_id)
 
     def test_what_comes_late_for_it_changes_nothing(self) -> None:
         job_id = self.running("web1")
         self.store.hold()
         self.say(messages.Succeeded, job_id, "web1")
         changes = len(self.store.recorded_changes)
-        self.service.on_down(NodeRef(ORG, "web1"))
+        self.live.on_down(NodeRef(ORG, "web1"))
         self.store.release()
-        self.service.on_down(NodeRef(ORG, "web1"))
+        self.live.on_down(NodeRef(ORG, "web1"))
         assert len(self.store.recorded_changes) == changes
         assert self.status(job_id) == (JobStatus.COMPLETE, {"web1": Succeeded})
 
@@ -502,11 +509,11 @@ class KeepingTests(Jobs):
 class ConcernTests(Jobs):
     def test_a_live_job_concerns_its_nodes_in_its_organization(self) -> None:
         job_id = self.create("web1")
-        assert self.service.concerns(NodeRef(ORG, "web1"), job_id)
-        assert not self.service.concerns(NodeRef(ORG, "web2"), job_id)
-        assert not self.service.concerns(NodeRef("other", "web1"), job_id)
+        assert self.live.concerns(NodeRef(ORG, "web1"), job_id)
+        assert not self.live.concerns(NodeRef(ORG, "web2"), job_id)
+        assert not self.live.concerns(NodeRef("other", "web1"), job_id)
         for unknown in ("", "0" * 32, job_id.upper()):
-            assert not self.service.concerns(NodeRef(ORG, "web1"), unknown)
+            assert not self.live.concerns(NodeRef(ORG, "web1"), unknown)
 
     def test_another_organizations_job_is_unknown_live_or_ended(self) -> None:
         job_id = self.running("web1")
@@ -523,7 +530,7 @@ class ConcernTests(Jobs):
         second = self.create("web1", organization="other")
         third = self.running("web1")
         self.say(messages.Succeeded, third, "web1")
-        assert self.service.live_ids() == [first, second]
+        assert self.live.ids() == [first, second]
 
     def test_the_newest_jobs_are_listed(self) -> None:
         ids = [self.create(f"web{number}") for number in range(3)]
@@ -544,7 +551,7 @@ class DownTests(Jobs):
         running = self.running("web1", "web2")
         elsewhere = self.create("web2")
         other = self.create("web1", organization="other")
-        self.service.on_down(NodeRef(ORG, "web1"))
+        self.live.on_down(NodeRef(ORG, "web1"))
         assert self.status(voting)[1] == {"web1": NodeStatus.UNAVAILABLE, "web2": New}
         assert self.status(running)[1] == {"web1": NodeStatus.CRASHED, "web2": Running}
         assert self.status(elsewhere)[1] == {"web2": New}
@@ -556,15 +563,15 @@ class DownTests(Jobs):
 
     def test_jobs_that_end_with_it_do_not_disturb_the_others(self) -> None:
         ids = [self.running("web1") for _ in range(5)]
-        self.service.on_down(NodeRef(ORG, "web1"))
+        self.live.on_down(NodeRef(ORG, "web1"))
         assert {self.status(job_id)[0] for job_id in ids} == {JobStatus.COMPLETE}
-        assert self.service.live_ids() == []
+        assert self.live.ids() == []
         assert self.clock.getDelayedCalls() == []
 
     def test_a_node_without_a_job_changes_nothing(self) -> None:
         self.create("web1")
         changes = len(self.store.recorded_changes)
-        self.service.on_down(NodeRef(ORG, "web2"))
+        self.live.on_down(NodeRef(ORG, "web2"))
         assert len(self.store.recorded_changes) == changes
 
 
@@ -617,7 +624,7 @@ class RunOrderTests(Jobs):
         self.store.hold()
         self.say(messages.AckCommit, job_id, "web1", "web2")
         assert self.nodes.told(messages.Run) == []
-        self.service.on_down(NodeRef(ORG, "web1"))
+        self.live.on_down(NodeRef(ORG, "web1"))
         self.store.release()
         assert self.nodes.told(messages.Run) == ["web2"]
 
@@ -658,8 +665,8 @@ class TakeUpTests(Jobs):
         running = self.left(JobStatus.RUNNING, web1=Running, web2=Succeeded)
         complete = self.left(JobStatus.COMPLETE, web1=Succeeded)
         assert self.take_up() == 1
-        assert self.service.live_ids() == [running]
-        assert self.service.concerns(NodeRef(ORG, "web1"), running)
+        assert self.live.ids() == [running]
+        assert self.live.concerns(NodeRef(ORG, "web1"), running)
         self.say(messages.Succeeded, running, "web1", carries_on=True)
         assert self.status(running) == (JobStatus.COMPLETE, {"web1": Succeeded, "web2": Succeeded})
         assert self.status(complete) == (JobStatus.COMPLETE, {"web1": Succeeded})
@@ -695,18 +702,18 @@ class TakeUpTests(Jobs):
         voting = self.left(JobStatus.VOTING, web1=New)
         running = self.left(JobStatus.RUNNING, web2=Ready)
         self.take_up()
-        self.service.on_available(NodeRef(ORG, "web1"), carries_on=False)
+        self.live.on_available(NodeRef(ORG, "web1"), carries_on=False)
         assert [(sent[1], sent[2], sent[3]["job_id"]) for sent in self.nodes.sent] == [
             (["web1"], messages.Commit, voting)
         ]
-        self.service.on_available(NodeRef(ORG, "web2"), carries_on=True)
+        self.live.on_available(NodeRef(ORG, "web2"), carries_on=True)
         assert self.nodes.sent[1:] == [(ORG, ["web2"], messages.Run, {"job_id": running})]
 
     def test_one_that_comes_back_without_its_job_has_lost_it(self) -> None:
         job_id = self.left(JobStatus.RUNNING, web1=Running, web2=Running)
         self.take_up()
-        self.service.on_available(NodeRef(ORG, "web1"), carries_on=False)
-        self.service.on_available(NodeRef(ORG, "web2"), carries_on=True)
+        self.live.on_available(NodeRef(ORG, "web1"), carries_on=False)
+        self.live.on_available(NodeRef(ORG, "web2"), carries_on=True)
         assert self.status(job_id)[1] == {"web1": NodeStatus.CRASHED, "web2": Running}
 
     def test_its_feed_is_taken_up(self) -> None:

@@ -7,10 +7,11 @@ test's, and so is the date, which is that of the vectors.
 import json
 import shutil
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, cast
 
 from attrs import frozen
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -19,8 +20,10 @@ from treq.client import HTTPClient
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
@@ -33,6 +36,7 @@ from pushy_protocol.timestamps import parse_iso8601
 from pushyd.domain.node import HeartbeatRule, NodeRef
 from pushyd.identity.local import LocalIdentity
 from pushyd.jobs import JobService
+from pushyd.live_jobs import LiveJobs
 from pushyd.nodes import NodeService
 from pushyd.sessions import Sessions
 from pushyd.store.interface import Store
@@ -111,8 +115,9 @@ class Connection(Protocol):
         return answer
 
     async def close(self) -> None:
-        assert self.transport is not None
-        self.transport.loseConnection()
+        """Say that nothing more will come, and wait for the server to hang up: then nothing is left of it there."""
+        if not self.closed.called:
+            cast("ITCPTransport", self.transport).loseWriteConnection()
         await self.closed
 
     def dataReceived(self, data: bytes) -> None:
@@ -164,18 +169,20 @@ class ApiTestCase(TestCase):
             rehab_seconds=1.0,
             check_seconds=4,
         )
+        self.live = LiveJobs(
+            store=self.store, nodes=self.nodes, feeds=RecordingFeeds(), clock=self.clock, now=lambda: self.now
+        )
         self.jobs = JobService(
             store=self.store,
-            nodes=self.nodes,
-            feeds=RecordingFeeds(),
+            live=self.live,
             clock=self.clock,
             now=lambda: self.now,
             voting_timeout=60,
             default_run_timeout=3600,
             max_body_size=65536,
         )
-        self.nodes.connect(self.channel, self.jobs, lambda node, job_id: None)
-        self.addCleanup(self.jobs.stop)
+        self.nodes.connect(self.channel, self.live, lambda node, job_id: None)
+        self.addCleanup(self.live.stop)
         self.api = self.make_api()
         self.port = reactor.listenTCP(0, self.api.site(), interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
@@ -210,6 +217,16 @@ class ApiTestCase(TestCase):
         agent_config.add_routes(api, sessions=self.sessions, offer=agent_config.Offer(**{**OFFER, **offered}))
         identity.add_routes(api, host="push.example:10003", make_key=_make_key)
         return api
+
+    @contextmanager
+    def logged(self) -> Iterator[list[LogEvent]]:
+        """What is logged meanwhile."""
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        try:
+            yield events
+        finally:
+            globalLogPublisher.removeObserver(events.append)
 
     async def call(
         self,

@@ -1,0 +1,296 @@
+"""The jobs that live: runs a machine (`domain.job`) for each and carries out what it wants.
+
+What happens to a job is recorded as it happens, and it stays here until the last of that is kept. What callers ask
+for is for :mod:`jobs`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from pushy_protocol import messages
+from pushy_protocol.states import TERMINAL_NODE_STATUSES, JobStatus, NodeStatus
+from pushyd.background import background
+from pushyd.clock import Clock, DelayedCall
+from pushyd.domain.effects import (
+    AbortKept,
+    Emit,
+    JobChanged,
+    JobEffect,
+    NodeChanged,
+    Order,
+    Rehab,
+    Send,
+    StartTimer,
+    StopTimer,
+    Timer,
+)
+from pushyd.domain.job import AbortRequested, FromNode, Job, JobEvent, JobSpec, Start, TakenUp, TimerFired, step
+from pushyd.domain.node import NodeRef, Presence
+from pushyd.domain.tables import NodeEvent
+from pushyd.job_messages import NODE_EVENTS, commit_fields, reason_of
+from pushyd.store.interface import (
+    AbortRequest,
+    JobStatusChange,
+    JobStore,
+    NodeStatusChange,
+    OutputCaptured,
+    StoredJob,
+)
+
+_NO_REASONS: Mapping[str, str | None] = {}
+_EXPLAINED = TERMINAL_NODE_STATUSES - {NodeStatus.SUCCEEDED}
+
+
+class Nodes(Protocol):
+    """What jobs need of nodes."""
+
+    def presence(self, node: NodeRef) -> Presence:
+        """Where the node stands."""
+
+    def send(
+        self, organization: str, nodes: Sequence[str], kind: type[messages.ServerCommand], fields: Mapping[str, Any]
+    ) -> None:
+        """Send one message to each of the nodes."""
+
+    def rehab(self, node: NodeRef) -> None:
+        """Send a node through rehab."""
+
+
+class Feeds(Protocol):
+    """Who tells the readers of feeds."""
+
+    def emit(self, spec: JobSpec, event: Emit) -> None:
+        """Something has happened to a job."""
+
+    def restore(self, spec: JobSpec, kept: bytes) -> None:
+        """Take up the feed of a job of an earlier run, as far as it was kept."""
+
+
+@define(kw_only=True, eq=False)
+class _Live:
+    """A job, and what goes with it while it lives."""
+
+    job: Job
+    updated_at: float
+    timer: DelayedCall | None = None
+    reasons: dict[str, str] = field(factory=dict)
+
+
+class LiveJobs:
+    """Follows each job to its end. Implements `nodes.Jobs`."""
+
+    log = Logger()
+
+    def __init__(self, *, store: JobStore, nodes: Nodes, feeds: Feeds, clock: Clock, now: Callable[[], float]) -> None:
+        """:param now: seconds since the epoch"""
+        self._store = store
+        self._nodes = nodes
+        self._feeds = feeds
+        self._clock = clock
+        self._now = now
+        self._live: dict[str, _Live] = {}
+        self._absence: DelayedCall | None = None
+
+    # For callers
+
+    def begin(self, spec: JobSpec) -> None:
+        """Begin a job that is kept."""
+        live = self._live[spec.id] = _Live(job=Job(spec), updated_at=spec.created_at)
+        nodes = (NodeRef(spec.organization, name) for name in spec.nodes)
+        unavailable = (node.name for node in nodes if self._nodes.presence(node) is not Presence.IDLE)
+        self._step(live, Start(frozenset(unavailable)))
+
+    def take_up(self, unfinished: Iterable[tuple[StoredJob, bytes]], absence_seconds: float) -> None:
+        """Go on with the jobs, and their feeds, that an earlier run of the server left unfinished.
+
+        :param absence_seconds: after which a node that has not come back is down
+        """
+        taken_up = []
+        for stored, feed in unfinished:
+            self._feeds.restore(stored.spec, feed)
+            job = Job.restored(stored.spec, stored.status, stored.nodes, aborting=stored.aborting)
+            live = _Live(job=job, updated_at=stored.updated_at, reasons=dict(stored.reasons))
+            self._live[stored.spec.id] = live
+            taken_up.append(live)
+            self._step(live, TakenUp(max(0.0, self._now() - stored.updated_at)))
+        if taken_up:
+            self._absence = self._clock.callLater(absence_seconds, self._give_up_absent, taken_up)
+
+    def abort(self, job_id: str) -> None:
+        """End a live job; one that is being aborted already is not changed."""
+        self._step(self._live[job_id], AbortRequested())
+
+    def snapshot(self, job_id: str) -> StoredJob | None:
+        """A job as it is now; None where it does not live."""
+        live = self._live.get(job_id)
+        if live is None:
+            return None
+        return StoredJob(
+            spec=live.job.spec,
+            status=live.job.status,
+            updated_at=live.updated_at,
+            nodes=dict(live.job.nodes),
+            reasons=dict(live.reasons),
+            aborting=live.job.aborting,
+        )
+
+    def ids(self) -> list[str]:
+        """The ids of the jobs that have not ended, of all organizations."""
+        return [job_id for job_id, live in self._live.items() if not live.job.ended]
+
+    def stop(self) -> None:
+        """Stop the clocks of all jobs; nothing is sent any more."""
+        for live in self._live.values():
+            self._stop_timer(live)
+        if self._absence and self._absence.active():
+            self._absence.cancel()
+
+    # For nodes
+
+    def concerns(self, node: NodeRef, job_id: str) -> bool:
+        """Whether the job is live and the node is one of its nodes."""
+        live = self._live.get(job_id)
+        if live is None or live.job.ended:
+            return False
+        return live.job.spec.organization == node.organization and node.name in live.job.nodes
+
+    def awaits(self, node: NodeRef, job_id: str) -> bool:
+        """Whether the node's part in a job that concerns it has not ended."""
+        return self._live[job_id].job.nodes[node.name] not in TERMINAL_NODE_STATUSES
+
+    def on_message(self, node: NodeRef, message: messages.NodeMessage, *, carries_on: bool) -> None:
+        """A message of a node about a job that concerns it.
+
+        :param carries_on: its agent goes on after an interruption, in which what it said before may have been lost
+        """
+        live = self._live[message.job_id or ""]
+        event = NODE_EVENTS.get(type(message))
+        if event is None:
+            return
+        if isinstance(message, messages.Succeeded | messages.Failed):
+            if carries_on and live.job.nodes[node.name] is NodeStatus.READY:
+                # Nobody ends a command that was not started: the word that it was is what was lost.
+                self._step(live, FromNode(node.name, NodeEvent.ACK_RUN))
+            self._keep_output(live, node.name, message)
+        self._step(live, FromNode(node.name, event), reasons={node.name: reason_of(message)})
+
+    def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
+        """The node is available: say again what it may not have heard, or see that it has lost its part in a job."""
+        for job_id in [job_id for job_id in self._live if self.concerns(node, job_id) and self.awaits(node, job_id)]:
+            live = self._live[job_id]
+            match live.job.nodes[node.name]:
+                case _ if live.job.aborting:
+                    if carries_on:
+                        self._nodes.rehab(node)
+                    else:
+                        self._step(live, FromNode(node.name, NodeEvent.ABORTED))
+                case NodeStatus.NEW:
+                    self._nodes.send(node.organization, [node.name], messages.Commit, commit_fields(live.job.spec))
+                case _ if not carries_on:
+                    self._step(live, FromNode(node.name, NodeEvent.DOWN))
+                case NodeStatus.READY if live.job.status is JobStatus.RUNNING:
+                    self._nodes.send(node.organization, [node.name], messages.Run, {"job_id": job_id})
+
+    def on_down(self, node: NodeRef) -> None:
+        """The node is down: it may be gone, or have started anew."""
+        for job_id in list(self._live):
+            if self.concerns(node, job_id):
+                self._step(self._live[job_id], FromNode(node.name, NodeEvent.DOWN))
+
+    # Within
+
+    def _step(self, live: _Live, event: JobEvent, reasons: Mapping[str, str | None] = _NO_REASONS) -> None:
+        """Tell a job of an event and carry out what it wants; `reasons` are those that nodes gave."""
+        effects = step(live.job, event)
+        # Where a node gave none, what the feed says of it is the reason.
+        why = {
+            effect.node: effect.status
+            for effect in effects
+            if isinstance(effect, Emit) and effect.node and effect.status
+        }
+        why |= {node: reason for node, reason in reasons.items() if reason}
+        for effect in effects:
+            self._carry_out(live, effect, why)
+        if live.job.ended:
+            _ = background(self._forget(live), self.log, "An ended job stays in memory")
+
+    def _carry_out(self, live: _Live, effect: JobEffect, reasons: Mapping[str, str | None]) -> None:
+        spec = live.job.spec
+        match effect:
+            case NodeChanged() | JobChanged() | AbortKept():
+                self._record(live, effect, reasons)
+            case Send(nodes, Order.COMMIT):
+                self._nodes.send(spec.organization, nodes, messages.Commit, commit_fields(spec))
+            case Send(nodes, Order.RUN):
+                _ = background(self._send_run(live, nodes), self.log, "A job's nodes were not told to run")
+            case Rehab(node):
+                self._nodes.rehab(NodeRef(spec.organization, node))
+            case StartTimer(timer, seconds):
+                self._stop_timer(live)
+                live.timer = self._clock.callLater(seconds, self._timer_fired, live, timer)
+            case StopTimer():
+                self._stop_timer(live)
+            case Emit():
+                self._feeds.emit(spec, effect)
+
+    def _record(
+        self, live: _Live, effect: NodeChanged | JobChanged | AbortKept, reasons: Mapping[str, str | None]
+    ) -> None:
+        spec = live.job.spec
+        match effect:
+            case NodeChanged(node, status):
+                reason = reasons.get(node) if status in _EXPLAINED else None
+                if reason:
+                    live.reasons[node] = reason
+                self._store.record(NodeStatusChange(job_id=spec.id, node=node, status=status, reason=reason))
+            case JobChanged(status):
+                live.updated_at = self._now()
+                self._store.record(JobStatusChange(job_id=spec.id, status=status, at=live.updated_at))
+                self.log.info("Job {id} of {org} is {status}", id=spec.id, org=spec.organization, status=status.value)
+            case AbortKept():
+                self._store.record(AbortRequest(job_id=spec.id))
+                self.log.info("Job {id} of {org} is being aborted", id=spec.id, org=spec.organization)
+
+    async def _send_run(self, live: _Live, nodes: Sequence[str]) -> None:
+        """Tell the nodes to run once it is kept that they shall: a server that starts again must know it."""
+        await self._store.recorded()
+        job = live.job
+        if job.status is JobStatus.RUNNING and not job.aborting:
+            ready = [node for node in nodes if job.nodes[node] is NodeStatus.READY]
+            self._nodes.send(job.spec.organization, ready, messages.Run, {"job_id": job.spec.id})
+
+    def _give_up_absent(self, taken_up: Sequence[_Live]) -> None:
+        """The nodes of jobs that were taken up and have not come back are down."""
+        for live in taken_up:
+            for name in live.job.spec.nodes:
+                node = NodeRef(live.job.spec.organization, name)
+                if self._nodes.presence(node) is Presence.OFFLINE and self.concerns(node, live.job.spec.id):
+                    self._give_up(live, name)
+
+    def _give_up(self, live: _Live, name: str) -> None:
+        if live.job.nodes[name] not in TERMINAL_NODE_STATUSES:
+            self._step(live, FromNode(name, NodeEvent.DOWN))
+
+    def _timer_fired(self, live: _Live, timer: Timer) -> None:
+        self._step(live, TimerFired(timer))
+
+    def _stop_timer(self, live: _Live) -> None:
+        if live.timer and live.timer.active():
+            live.timer.cancel()
+        live.timer = None
+
+    def _keep_output(self, live: _Live, node: str, message: messages.Succeeded | messages.Failed) -> None:
+        spec = live.job.spec
+        if not spec.capture or live.job.nodes[node] is not NodeStatus.RUNNING:
+            return
+        stdout, stderr = (None if text is None else text.encode() for text in (message.stdout, message.stderr))
+        if stdout is not None or stderr is not None:
+            self._store.record(OutputCaptured(job_id=spec.id, node=node, stdout=stdout, stderr=stderr))
+
+    async def _forget(self, live: _Live) -> None:
+        """Let the store answer for an ended job, once it can."""
+        await self._store.recorded()
+        self._live.pop(live.job.spec.id, None)
