@@ -52,14 +52,11 @@ class ServerHeartbeat(_Message, frozen=True, kw_only=True, tag_field="type", tag
     incarnation_id: str
 
 
-class _Command(_Message, frozen=True, kw_only=True):
-    server: str = ""
-
-
-class Commit(_Command, frozen=True, kw_only=True, tag_field="type", tag="commit"):
+class Commit(_Message, frozen=True, kw_only=True, tag_field="type", tag="commit"):
     """Will you run `command`? The optional keys are there only where the job gave them."""
 
     job_id: JobId
+    server: str = ""
     command: str
     user: str | None = None
     dir: str | None = None
@@ -68,19 +65,19 @@ class Commit(_Command, frozen=True, kw_only=True, tag_field="type", tag="commit"
     capture: bool = False
 
 
-class Run(_Command, frozen=True, kw_only=True, tag_field="type", tag="run"):
+class Run(_Message, frozen=True, kw_only=True, tag_field="type", tag="run"):
     """Start the command that was committed to."""
 
     job_id: JobId
 
 
-class Abort(_Command, frozen=True, kw_only=True, tag_field="type", tag="abort"):
+class Abort(_Message, frozen=True, kw_only=True, tag_field="type", tag="abort"):
     """End what you are doing and say `aborted`; without a job id (2.x) whatever it is."""
 
     job_id: JobId | None = None
 
 
-class Ack(_Command, frozen=True, kw_only=True, tag_field="type", tag="ack"):
+class Ack(_Message, frozen=True, kw_only=True, tag_field="type", tag="ack"):
     """Your channel works; with a job id (3.0) its result, or its output up to `offsets`, is safely stored."""
 
     job_id: JobId | None = None

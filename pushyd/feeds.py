@@ -1,27 +1,33 @@
 """What happens to jobs, in order, for whoever reads along; section 7 of the protocol. How it travels is `web`'s.
 
 A feed is one list, and a reader is a place in it: any number of readers costs no memory, a slow one least of all. A
-job's feed is kept while the job lives and a little longer, an organization's as long as its events are young.
+job's feed is held while the job lives and a little longer, and kept in the store for good; an organization's is held
+as long as its events are young.
+
+What a reader has seen last may be what a server that was killed could not keep any more. So the events after a restart
+have ids of their own: one that was lost is not taken for another, and its reader begins anew.
 """
 
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
+from pushyd.background import background
 from pushyd.clock import Clock
 from pushyd.domain.effects import Emit, FeedEvent
 from pushyd.domain.job import JobSpec
 from pushyd.store.interface import FeedText, JobStore
 
 _TIME = "%Y-%m-%d %H:%M:%S.%fZ"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JOB = "job"  # the prefix of the ids
-_KEEP_SECONDS = 0.1
 _END = b"\n\n"
 _OF_ORGANIZATION = {FeedEvent.START, FeedEvent.JOB_COMPLETE}
 
@@ -30,6 +36,10 @@ _OF_ORGANIZATION = {FeedEvent.START, FeedEvent.JOB_COMPLETE}
 class _Kept:
     at: float
     text: bytes
+
+
+class _Timed(msgspec.Struct):
+    timestamp: str
 
 
 class Feed:
@@ -43,8 +53,8 @@ class Feed:
         self._prefix = prefix
         self._events: deque[_Kept] = deque()
         self._dropped = 0
-        self._last = 0.0
-        self._readers: list[Deferred[None]] = []
+        self._last = 0  # microseconds since the epoch, of the last event
+        self._readers: dict[Deferred[None], None] = {}  # an ordered set
         self.closed = False
 
     @property
@@ -60,16 +70,18 @@ class Feed:
     def add(self, name: str, data: dict[str, Any], now: float) -> bytes:
         """Something has happened; the event's text."""
         # Strictly increasing, whatever the clock does: readers sort by it.
-        self._last = at = max(now, self._last + 1e-6)
-        event = sse_event(name, f"{self._prefix}-{self.end + 1}", {**data, "timestamp": format_time(at)})
-        self._events.append(_Kept(at, event))
+        self._last = max(_microseconds(now), self._last + 1)
+        timestamp = _format_microseconds(self._last)
+        event = sse_event(name, f"{self._prefix}-{self.end + 1}", {**data, "timestamp": timestamp})
+        self._events.append(_Kept(now, event))
         self._wake()
         return event
 
     def restore(self, text: bytes, now: float) -> None:
         """Take up the events of an earlier run, as :meth:`read` gave them."""
         self._events.extend(_Kept(now, event + _END) for event in text.split(_END) if event)
-        self._last = now
+        if self._events:
+            self._last = _timestamp_of(self._events[-1].text)
 
     def close(self) -> None:
         """Nothing more will happen."""
@@ -85,13 +97,29 @@ class Feed:
     def place_after(self, event_id: str) -> int | None:
         """The place after the event with this id; None where it is not known, or no longer."""
         prefix, _, number = event_id.rpartition("-")
-        if prefix != self._prefix or not (number.isascii() and number.isdigit()) or len(number) > 18:
+        if not (number.isascii() and number.isdigit()) or len(number) > 18:
             return None
-        return int(number) if self.begin <= int(number) <= self.end else None
+        place = int(number)
+        if self.begin < place <= self.end:
+            # A feed that was restored has events with several prefixes.
+            event = self._events[place - self.begin - 1].text
+            return place if event_id.isprintable() and b"\nid: %s\n" % event_id.encode() in event else None
+        return place if place == self.begin and prefix == self._prefix else None
 
-    def id_before(self, place: int) -> str:
-        """The id with which a reader goes on from `place`."""
-        return f"{self._prefix}-{place}"
+    def start_of_history(self, now: float) -> bytes:
+        """The text of an event that is none of the feed's: from :attr:`begin` on there follows what is still known."""
+        if self._events:
+            at = _timestamp_of(self._events[0].text) - 1
+        else:
+            at = self._last = max(_microseconds(now), self._last)
+        data = {"timestamp": _format_microseconds(at)}
+        return sse_event("start_of_history", f"{self._prefix}-{self.begin}", data)
+
+    def time_before(self, place: int, now: float) -> str:
+        """A timestamp that is before that of the event at a place; `now` where there is none yet."""
+        if place >= self.end:
+            return format_time(now)
+        return _format_microseconds(_timestamp_of(self._events[place - self._dropped].text) - 1)
 
     def read(self, place: int, limit: int) -> bytes:
         """At most `limit` events from a place that is not before :attr:`begin`."""
@@ -101,18 +129,21 @@ class Feed:
 
     async def changed(self) -> None:
         """Return when something has happened, or nothing more will."""
-        reader: Deferred[None] = Deferred(self._readers.remove)
-        self._readers.append(reader)
+        reader: Deferred[None] = Deferred(lambda gone: self._readers.pop(gone, None))
+        self._readers[reader] = None
         await reader
 
     def _wake(self) -> None:
-        readers, self._readers = self._readers, []
+        readers, self._readers = self._readers, {}
         for reader in readers:
-            reader.callback(None)
+            if not reader.called:  # one that was woken may have made another one go
+                reader.callback(None)
 
 
 class FeedService:
-    """The feeds of live jobs and of organizations. What happens to a job is also kept, a little at a time."""
+    """The feeds of live jobs and of organizations. What happens to a job is also kept."""
+
+    log = Logger()
 
     def __init__(
         self,
@@ -131,8 +162,6 @@ class FeedService:
         self._expiry_seconds = expiry_seconds
         self._jobs: dict[str, Feed] = {}
         self._organizations: dict[str, Feed] = {}
-        # What has happened since the last piece was given to the store: the number of its first event, and the texts.
-        self._to_keep: dict[str, tuple[int, list[bytes]]] = {}
         # Ids of an earlier run of the server must not be taken for this one's.
         self._run = uuid4().hex[:8]
 
@@ -146,24 +175,16 @@ class FeedService:
         text = feed.add(event.event, data, now)
         if event.event in _OF_ORGANIZATION:
             self.organization(spec.organization).add(event.event, {**data, "job": spec.id}, now)
-        if not self._to_keep:
-            self._clock.callLater(_KEEP_SECONDS, self.keep)
-        self._to_keep.setdefault(spec.id, (feed.end, []))[1].append(text)
+        # At once, so that it is in one transaction with the change that it tells of.
+        self._store.record(FeedText(job_id=spec.id, first=feed.end, text=text))
         if event.event is FeedEvent.JOB_COMPLETE:
-            self.keep()
             feed.close()
-            self._clock.callLater(self._wait_complete_seconds, self._jobs.pop, spec.id, None)
+            self._clock.callLater(self._wait_complete_seconds, self._let_go, spec.id)
 
     def restore(self, spec: JobSpec, kept: bytes) -> None:
         """Take up the feed of a job of an earlier run, as far as it was kept."""
-        feed = self._jobs[spec.id] = Feed(_JOB)
+        feed = self._jobs[spec.id] = Feed(f"{_JOB}-{self._run}")
         feed.restore(kept, self._now())
-
-    def keep(self) -> None:
-        """Give the store what it does not have yet."""
-        to_keep, self._to_keep = self._to_keep, {}
-        for job_id, (first, texts) in to_keep.items():
-            self._store.record(FeedText(job_id=job_id, first=first, text=b"".join(texts)))
 
     def job(self, job_id: str) -> Feed | None:
         """The feed of a job that lives or has just ended."""
@@ -184,10 +205,34 @@ class FeedService:
         feed.forget_before(self._now() - self._expiry_seconds)
         return feed
 
+    def _let_go(self, job_id: str) -> None:
+        _ = background(self._forget(job_id), self.log, "The feed of an ended job stays in memory")
+
+    async def _forget(self, job_id: str) -> None:
+        """Let the store answer for the feed of an ended job, once it can."""
+        await self._store.recorded()
+        self._jobs.pop(job_id, None)
+
 
 def format_time(epoch: float) -> str:
     """``2014-07-10 05:17:44.995958Z``."""
-    return datetime.fromtimestamp(epoch, UTC).strftime(_TIME)
+    return _format_microseconds(_microseconds(epoch))
+
+
+def _microseconds(epoch: float) -> int:
+    """Whole ones: a float of today's size cannot count by them."""
+    return round(epoch * 1_000_000)
+
+
+def _format_microseconds(epoch: int) -> str:
+    return (_EPOCH + timedelta(microseconds=epoch)).strftime(_TIME)
+
+
+def _timestamp_of(event: bytes) -> int:
+    """The microseconds since the epoch at which an event of a job's feed happened."""
+    data = event.rpartition(b"\ndata: ")[2]
+    at = datetime.strptime(msgspec.json.decode(data, type=_Timed).timestamp, _TIME).replace(tzinfo=UTC)
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def sse_event(name: str, event_id: str, data: object) -> bytes:

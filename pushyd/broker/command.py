@@ -75,8 +75,10 @@ class CommandChannel:
     def encode(self, kind: type[messages.ServerCommand], fields: Mapping[str, Any]) -> bytes:
         """The body of a message, for any number of nodes."""
         self._sequence += 1
-        timestamp = format_rfc1123(self._now())
-        return messages.encode(kind(timestamp=timestamp, sequence=self._sequence, server=self._server_name, **fields))
+        stamp: dict[str, Any] = {"timestamp": format_rfc1123(self._now()), "sequence": self._sequence}
+        if kind is messages.Commit:
+            stamp["server"] = self._server_name
+        return messages.encode(kind(**stamp, **fields))
 
     def send(self, route: bytes, session_key: bytes, body: bytes) -> bool:
         """Send a body to the node behind a socket's identity; False where it could not be queued."""

@@ -32,11 +32,12 @@ def add_routes(
         job = await jobs.job(call.organization, job_id)
         if job is None:
             raise unknown_job(job_id)
-        live = feeds.job(job_id)
-        feed = live or await feeds.ended(job_id)
         last = call.request.getHeader("last-event-id")
-        place = feed.place_after(last) if last else None
-        if place is None and live is None:
+        live = feeds.job(job_id)
+        # Of one that ended longer ago only who has read a part of it gets the rest.
+        feed = live or (await feeds.ended(job_id) if last else None)
+        place = feed.place_after(last) if feed and last else None
+        if feed is None or (place is None and live is None):
             _begin(call.request)
             call.request.write(sse_event("summary", "job-1", _with_time(job_shape(job), now())))
             return
@@ -49,8 +50,7 @@ def add_routes(
         reader = _Reader(call.request, clock, keep_alive_seconds)
         if place is None:
             place = feed.begin
-            history = {"timestamp": format_time(now())}
-            reader.write(sse_event("start_of_history", feed.id_before(place), history))
+            reader.write(feed.start_of_history(now()))
         await reader.follow(feed, place)
 
     for name in ("job_status_feed", "jobs_status_feed"):
@@ -89,7 +89,8 @@ class _Reader:
                 else:
                     await self._changed(feed)
         finally:
-            self._request.unregisterProducer()
+            if self._request.channel is not None:  # else the reader is gone
+                self._request.unregisterProducer()
 
     async def _changed(self, feed: Feed) -> None:
         """Wait for more; a comment now and then keeps proxies from closing the connection."""

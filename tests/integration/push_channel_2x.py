@@ -7,6 +7,7 @@ message has exactly the keys that the page lists.
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
@@ -38,9 +39,9 @@ _COMMON_KEYS = {"type", "timestamp", "sequence"}
 # What each message of the server has beside the common keys: always, and sometimes.
 _KEYS: Mapping[str, tuple[set[str], set[str]]] = {
     "commit": ({"job_id", "server", "command"}, {"user", "dir", "env", "file", "capture"}),
-    "run": ({"job_id"}, {"server"}),
-    "abort": (set(), {"server"}),
-    "ack": (set(), {"server"}),
+    "run": ({"job_id"}, set()),
+    "abort": (set(), set()),
+    "ack": (set(), set()),
     "heartbeat": ({"server", "incarnation_id"}, set()),
 }
 
@@ -196,16 +197,21 @@ class Channel:
                     kind, *frames = self._orders.recv_multipart()
                     if kind == b"stop":
                         return
-                    self._dealer.send_multipart(frames)
+                    self._send(frames)
                 if self._dealer in ready:
                     self.received.put(self._dealer.recv_multipart())
                 if time.monotonic() >= due:
                     due += self._interval
                     if beat := self._beat():
-                        self._dealer.send_multipart(beat)
+                        self._send(beat)
         finally:
             self._dealer.close()
             self._orders.close()
+
+    def _send(self, frames: list[bytes]) -> None:
+        # A DEALER whose handshake was refused has nowhere to send to, and would wait for ever.
+        with contextlib.suppress(zmq.Again):
+            self._dealer.send_multipart(frames, zmq.NOBLOCK)
 
 
 def dealer(context: Context, config: Config, curve: tuple[bytes, bytes]) -> zmq.Socket[bytes]:

@@ -139,12 +139,13 @@ def test_the_key_of_a_refused_request_is_not_admitted(wire: Wire) -> None:
     assert is_admitted(wire.context, config, (public, secret))
 
 
-def test_a_user_who_may_read_gets_a_session_key_of_his_own(wire: Wire) -> None:
+def test_a_user_who_may_read_gets_the_session_key_of_the_node(wire: Wire) -> None:
+    """Encrypted for the user, who asked."""
     node = wire.node()
     answer = wire.knife.ask("GET", f"/pushy/config/{node.name}{query()}")
     assert answer.status == 200, answer
     assert answer.json()["node"] == node.name
-    assert len(Config.read(answer.json(), wire.knife.principal).session_key) == 32
+    assert Config.read(answer.json(), wire.knife.principal).session_key == node.configure().session_key
 
 
 def test_a_session_key_belongs_to_the_node(wire: Wire) -> None:

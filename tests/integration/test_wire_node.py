@@ -1,4 +1,4 @@
-"""Section 6 of protocol.md: a node as the server sees it, from its first message to its last; its connections and keys."""
+"""Section 6 of protocol.md: a node as the server sees it, from its first message on; its connections and its keys."""
 
 import time
 from pathlib import Path

@@ -116,7 +116,7 @@ class PushServer:
 
     def send(self, node: str, kind: Callable[..., ServerCommand], **fields: Any) -> None:
         """Send a command to a node that is connected."""
-        body = messages.encode(kind(server="test", **self._stamp(), **fields))
+        body = messages.encode(kind(**self._stamp(), **fields))
         self.send_frames(node, [envelope.sign_hmac(self._session_keys[node], body), body])
 
     def send_frames(self, node: str, frames: list[bytes]) -> None:

@@ -72,16 +72,15 @@ FROM_SERVER: list[tuple[Decode, Any, Json]] = [
         | {"type": "commit", "job_id": JOB, "command": "c", "user": "u", "dir": "/d", "env": {"A": "1"}}
         | {"file": "base64:eA==", "capture": True},
     ),
-    (decode_from_server, Run(**COMMAND, job_id=JOB), COMMAND | {"type": "run", "job_id": JOB}),
-    (decode_from_server, Abort(**COMMAND), COMMAND | {"type": "abort"}),
-    (decode_from_server, Abort(**COMMAND, job_id=JOB), COMMAND | {"type": "abort", "job_id": JOB}),
-    (decode_from_server, Ack(**COMMAND), COMMAND | {"type": "ack"}),
+    (decode_from_server, Run(**EVERY, job_id=JOB), EVERY | {"type": "run", "job_id": JOB}),
+    (decode_from_server, Abort(**EVERY), EVERY | {"type": "abort"}),
+    (decode_from_server, Abort(**EVERY, job_id=JOB), EVERY | {"type": "abort", "job_id": JOB}),
     (decode_from_server, Ack(**EVERY), EVERY | {"type": "ack"}),
-    (decode_from_server, Ack(**COMMAND, job_id=JOB), COMMAND | {"type": "ack", "job_id": JOB}),
+    (decode_from_server, Ack(**EVERY, job_id=JOB), EVERY | {"type": "ack", "job_id": JOB}),
     (
         decode_from_server,
-        Ack(**COMMAND, job_id=JOB, offsets={"stdout": 4096, "stderr": 0}),
-        COMMAND | {"type": "ack", "job_id": JOB, "offsets": {"stdout": 4096, "stderr": 0}},
+        Ack(**EVERY, job_id=JOB, offsets={"stdout": 4096, "stderr": 0}),
+        EVERY | {"type": "ack", "job_id": JOB, "offsets": {"stdout": 4096, "stderr": 0}},
     ),
 ]
 FROM_NODE: list[tuple[Decode, Any, Json]] = [
