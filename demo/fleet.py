@@ -78,7 +78,8 @@ class Fleet:
             "client_key": str(home / "client.pem"),
             "validation_key": str(self.state / f"{self.organization}-validator.pem"),
             "ca_file": str(self.state / "ca.pem"),
-            "file_dir": str(home / "files"),
+            "state_dir": str(home / "state"),
+            "stop_grace": 0,
         }
         config.write_text(_toml(settings) + "\n[whitelist]\n" + _toml(whitelist), encoding="utf-8")
         agent = Twistd("pushy-agent", ["--config", str(config)], log=self.directory / f"{name}.log")

@@ -5,30 +5,43 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
 
+from pushy_agent import tree
+from pushy_agent.background import background
 from pushy_agent.bootstrap import Bootstrap, Session
-from pushy_agent.config import Config
 from pushy_agent.connection import Channels
 from pushy_agent.conversation import Conversation
 from pushy_agent.heartbeat import SequenceGuard
 from pushy_agent.http import SignedClient, make_client
-from pushy_agent.job import Exit
+from pushy_agent.job import Exit, Kind, Say
 from pushy_agent.jobfile import JobFiles
 from pushy_agent.link import Link
 from pushy_agent.order import Order, OrderDesk
-from pushy_agent.process import Process
+from pushy_agent.process import TERM_TIME, Process
 from pushy_agent.sender import Sender
+from pushy_agent.settings import Settings
+from pushy_agent.spool import InUse, Journal, Spool
 from pushy_agent.tls import Policy
+from pushy_agent.watchdog import Watchdog
 from pushy_agent.worker import Worker
-from pushy_protocol.messages import ServerCommand, ServerHeartbeat
+from pushy_protocol.messages import Commit, ServerCommand, ServerHeartbeat
 from pushy_protocol.zeromq import Context
+
+_REAP_SECONDS = 5.0
+_TIDY_SECONDS = 3600.0
+_DRAIN_SECONDS = 2.0
+
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -48,49 +61,129 @@ class AgentService(Service):
     name = "pushy-agent"
     log = Logger()
 
-    def __init__(self, config: Config, reactor: Any, surroundings: Surroundings) -> None:
-        """:param reactor: Twisted's, with time, TCP, names and readers"""
-        self._config = config
+    def __init__(self, settings: Settings, reactor: Any, surroundings: Surroundings) -> None:
+        """:param reactor: Twisted's, with time, TCP, names, readers and threads"""
+        self._settings = settings
         self._reactor = reactor
         self._surroundings = surroundings
         self._guard = SequenceGuard()
         self._context: Context | None = None
-        self._sender = Sender(host=surroundings.host, incarnation_id=str(uuid.uuid4()), now=surroundings.now)
+        self._child: Process | None = None
+        # One thread for the disk, so that the journal is written in order; it is there only while there is work.
+        self._disk = ThreadPool(0, 1, "disk")
+        config = settings.config
+        self._spool = Spool(Journal(config.state_dir / "jobs.journal"), self._on_disk)
+        self._sender = Sender(
+            host=surroundings.host,
+            incarnation_id=str(uuid.uuid4()),
+            now=surroundings.now,
+            clock=reactor,
+            spool=self._spool,
+        )
         self._link = Link(
-            clock=reactor, jitter=surroundings.jitter, fetch=self._bootstrap().fetch, converse=self._converse
+            clock=reactor,
+            jitter=surroundings.jitter,
+            fetch=lambda: self._bootstrap().fetch(),
+            converse=self._converse,
         )
         self._worker = Worker(
-            check=self._desk().check,
+            clock=reactor,
+            check=self._check,
             spawn=self._spawn,
-            files=JobFiles(config.file_dir),
-            say=self._sender.say,
+            files=self._files,
+            memory=self._spool,
+            voice=self._sender,
             is_online=lambda: self._link.is_online,
         )
+        self._watchdog = Watchdog(reactor)
+        self._chores = [
+            (LoopingCall(self._reap), _REAP_SECONDS),
+            (LoopingCall(self._worker.tidy), _TIDY_SECONDS),
+        ]
 
     def startService(self) -> None:
-        """Begin to connect."""
+        """Take up what an earlier run left, and begin to connect.
+
+        :raise SystemExit: the state directory is not ours to use; its code is the line that says why.
+        """
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's
-        self.log.info(
-            "Serving as node {node} of {server_url}", node=self._config.node_name, server_url=self._config.server_url
-        )
-        if not self._config.verify_peer:
+        config = self._settings.config
+        try:
+            interrupted = self._spool.open()
+            (config.state_dir / "locks").mkdir(mode=0o700, exist_ok=True)
+        except InUse as error:
+            raise SystemExit(f"pushy-agent: state_dir: {error.filename}: {error.strerror}") from None
+        except OSError as error:
+            raise SystemExit(f"pushy-agent: state_dir: {error.filename}: {error.strerror}") from None
+        try:
+            tree.become_subreaper()
+        except OSError as error:
+            self.log.warn("Daemons that jobs start will not be found when a job is ended: {error}", error=error)
+        self.log.info("Serving as node {node} of {server_url}", node=config.node_name, server_url=config.server_url)
+        if not config.verify_peer:
             self.log.warn("ssl_verify_mode is verify_none: whoever answers is taken for the server")
+        self._disk.start()
+        self._watchdog.start()
         self._context = Context(self._reactor)
-        self._link.start()
+        for chore, seconds in self._chores:
+            chore.clock = self._reactor
+            _ = chore.start(seconds)
+        background(self._begin(interrupted), self.log, "The agent did not start")
 
     def stopService(self) -> Deferred[None]:
-        """End what runs, say so, disconnect."""
+        """Let what runs end, or end it, say so, disconnect. A second call does nothing."""
+        if not self.running:
+            return succeed(None)
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's
         return Deferred.fromCoroutine(self._stop())
 
+    def reload(self) -> None:
+        """Read the settings again, and the server's configuration with them; bad ones change nothing."""
+        if self._settings.reload():
+            self._link.renew("the settings have been read again")
+
+    def renew(self) -> None:
+        """Read the server's configuration again."""
+        self._link.renew("somebody asked for it")
+
+    async def _begin(self, interrupted: tuple[str, ...]) -> None:
+        node = self._settings.config.node_name
+        for job_id in interrupted:
+            await tree.end_lost(job_id, node, clock=self._reactor, term_time=TERM_TIME)
+            self.log.warn("Job {job_id} was running when the agent died; it has failed", job_id=job_id)
+            await self._spool.keep(Say(kind=Kind.FAILED, job_id=job_id, reason="agent_restarted"))
+        if self.running:
+            self._link.start()
+
     async def _stop(self) -> None:
-        await self._worker.stop()
+        await self._worker.stop(self._settings.config.stop_grace)
+        await self._sender.drain(_DRAIN_SECONDS)
         self._link.stop()
+        for chore, _seconds in self._chores:
+            if chore.running:
+                chore.stop()
+        self._watchdog.stop()
+        await self._spool.close()
+        self._disk.stop()
         if self._context is not None:
             self._context.shutdown()
 
+    def _on_disk(self, work: Callable[[], T], /) -> Awaitable[T]:
+        return deferToThreadPool(self._reactor, self._disk, work)
+
+    async def _check(self, commit: Commit) -> Order:
+        self._settings.refresh()
+        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._desk().check, commit)
+
+    def _files(self) -> JobFiles:
+        config = self._settings.config
+        return JobFiles(config.file_dir, expiry=config.file_dir_expiry, now=self._surroundings.now)
+
+    def _reap(self) -> None:
+        tree.reap_adopted([self._child.pid] if self._child is not None else [])
+
     def _bootstrap(self) -> Bootstrap:
-        config = self._config
+        config = self._settings.config
         policy = Policy(trusted=config.trusted, verify=config.verify_peer)
         return Bootstrap(
             requests=SignedClient(make_client(self._reactor, policy), self._reactor, self._surroundings.now),
@@ -103,11 +196,13 @@ class AgentService(Service):
         )
 
     def _desk(self) -> OrderDesk:
+        config = self._settings.config
         return OrderDesk(
-            whitelist=self._config.whitelist,
-            node_name=self._config.node_name,
+            whitelist=config.whitelist,
+            node_name=config.node_name,
             environment=self._surroundings.environment,
-            allowed_env=self._config.allowed_env,
+            allowed_env=config.allowed_env,
+            lock_dir=config.state_dir / "locks",
             uid=self._surroundings.uid,
         )
 
@@ -140,4 +235,5 @@ class AgentService(Service):
         )
 
     def _spawn(self, order: Order, env: Mapping[str, str], ended: Callable[[Exit], None]) -> Process:
-        return Process(self._reactor, order, env, ended)
+        self._child = Process(self._reactor, order, env, ended)
+        return self._child

@@ -16,8 +16,7 @@ import msgspec
 from attrs import frozen
 from cryptography.x509 import load_pem_x509_certificates
 
-from pushy_agent import whitelist
-from pushy_agent.whitelist import Whitelist, WhitelistError
+from pushy_agent.whitelist import Whitelist, WhitelistError, merge
 from pushy_protocol.keys import KeyFormatError, parse_private_key
 
 LogLevel = Literal["debug", "info", "warn", "error", "critical"]
@@ -43,17 +42,24 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ssl_verify_mode: Literal["verify_peer", "verify_none"] = "verify_peer"
     ca_file: _Text | None = None
     trusted_certs_dir: _Text | None = None
-    file_dir: _Text = "/var/lib/pushy-agent/files"
+    state_dir: _Text = "/var/lib/pushy-agent"
+    file_dir: _Text | None = None
+    file_dir_expiry: Annotated[float, msgspec.Meta(ge=0)] = 86_400
+    stop_grace: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 5
     max_body_size: Annotated[int, msgspec.Meta(ge=1024, le=2**30)] | None = None
     log_level: LogLevel = "info"
     logfile: _Text | None = None
-    allowed_overwritable_env_vars: list[_Text] = []
-    whitelist: dict[str, Any] = msgspec.field(default_factory=whitelist.DEFAULT.copy)
+    allowed_overwritable_env_vars: list[_Text] | None = None
+    whitelist_dir: _Text = "whitelist.d"
+    whitelist: dict[str, Any] | None = None
 
 
 @frozen(kw_only=True)
 class Config:
-    """The settings, checked. Paths are absolute; `max_body_size` is in bytes and None for the server's."""
+    """The settings, checked. Paths are absolute, times in seconds; `max_body_size` is in bytes, None for the server's.
+
+    :param sources: what was read for them, files and directories
+    """
 
     server_url: str
     organization: str
@@ -63,12 +69,16 @@ class Config:
     validation_client_name: str
     verify_peer: bool
     trusted: tuple[Path, ...]
+    state_dir: Path
     file_dir: Path
+    file_dir_expiry: float
+    stop_grace: float
     max_body_size: int | None
     log_level: LogLevel
     logfile: Path | None
-    allowed_env: frozenset[str]
+    allowed_env: frozenset[str] | None
     whitelist: Whitelist
+    sources: tuple[Path, ...]
 
 
 def load(path: Path, options: Mapping[str, object], fqdn: Callable[[], str]) -> Config:
@@ -79,16 +89,20 @@ def load(path: Path, options: Mapping[str, object], fqdn: Callable[[], str]) -> 
     :param fqdn: gives the name of a node that is not told its name
     :raise ConfigError: something is missing or wrong.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected TOML: {error}") from None
+    table = _read(path)
     # An option takes the place of either spelling of its key.
     if "chef_server_url" in options:
         table.pop("server_url", None)
     return _Reading(path, options).config({**table, **options}, fqdn)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected TOML: {error}") from None
 
 
 class _Reading:
@@ -101,6 +115,8 @@ class _Reading:
     def config(self, table: Mapping[str, object], fqdn: Callable[[], str]) -> Config:
         settings = self._decode(table)
         server_url, organization = self._server(settings)
+        state_dir = self._directory("state_dir", settings.state_dir)
+        whitelist, sources = self._whitelist(settings)
         return Config(
             server_url=server_url,
             organization=organization,
@@ -110,12 +126,18 @@ class _Reading:
             validation_client_name=settings.validation_client_name or f"{organization}-validator",
             verify_peer=settings.ssl_verify_mode == "verify_peer",
             trusted=self._certificates(settings),
-            file_dir=self._directory(settings.file_dir),
+            state_dir=state_dir,
+            file_dir=self._path("file_dir", settings.file_dir) or state_dir / "files",
+            file_dir_expiry=settings.file_dir_expiry,
+            stop_grace=settings.stop_grace,
             max_body_size=settings.max_body_size,
             log_level=settings.log_level,
             logfile=self._path("logfile", settings.logfile),
-            allowed_env=frozenset(settings.allowed_overwritable_env_vars),
-            whitelist=self._whitelist(settings.whitelist),
+            allowed_env=None
+            if settings.allowed_overwritable_env_vars is None
+            else frozenset(settings.allowed_overwritable_env_vars),
+            whitelist=whitelist,
+            sources=sources,
         )
 
     def _decode(self, table: Mapping[str, object]) -> _Settings:
@@ -130,8 +152,8 @@ class _Reading:
     def _path(self, key: str, text: str | None) -> Path | None:
         return None if text is None else self._base(key) / Path(text).expanduser()
 
-    def _directory(self, text: str) -> Path:
-        return self._base("file_dir") / Path(text).expanduser()
+    def _directory(self, key: str, text: str) -> Path:
+        return self._base(key) / Path(text).expanduser()
 
     def _base(self, key: str) -> Path:
         return Path.cwd() if key in self._options else self._file.absolute().parent
@@ -202,11 +224,16 @@ class _Reading:
         except ValueError:
             raise self._wrong(key, f"{path}: expected certificates in PEM") from None
 
-    def _whitelist(self, table: Mapping[str, object]) -> Whitelist:
+    def _whitelist(self, settings: _Settings) -> tuple[Whitelist, tuple[Path, ...]]:
+        """The whitelist of the file and the files beside it, and all of what was looked at."""
+        directory = self._directory("whitelist_dir", settings.whitelist_dir)
+        files = sorted(directory.glob("*.toml"))
+        tables = [(self._file, settings.whitelist)] if settings.whitelist is not None else []
         try:
-            return Whitelist.parse(table)
+            whitelist = merge([*tables, *((file, _read(file)) for file in files)])
         except WhitelistError as error:
-            raise self._wrong("whitelist", str(error)) from None
+            raise ConfigError(str(error)) from None
+        return whitelist, (self._file, directory, *files)
 
 
 _UNKNOWN = re.compile(r"unknown field `(.*)`", re.DOTALL)
@@ -219,6 +246,8 @@ _WORDS = {
     "`float`": "a number",
     "`bool`": "a boolean",
     "`array`": "an array",
+    "`object | null`": "a table",
+    "`array | null`": "an array",
     "`object`": "a table",
 }
 

@@ -3,7 +3,8 @@
 :func:`step` takes a state and an event and gives the next state and what is to be done. What a job runs (`Order`) is
 only passed on. The rules are those of the 2.x client:
 
-- a commit is taken when idle; asked again for the job that it is committed to, the node says yes again;
+- a commit is taken when idle; asked again for the job that it is committed to, or already runs, the node says yes
+  again;
 - a run is obeyed for the job that the node is committed to; asked again for the one it runs, it says yes again;
 - an abort ends whatever there is and is answered when it is over: one answer for all that asked meanwhile. With a job
   id that is not ours it changes nothing;
@@ -25,6 +26,7 @@ class Ending(Enum):
 
     ABORTED = auto()
     STOPPED = auto()  # the agent itself stops
+    TIMED_OUT = auto()  # its whitelist entry gives it no more time
 
 
 @frozen(kw_only=True)
@@ -125,11 +127,18 @@ class Ended:
 
 
 @frozen(kw_only=True)
+class TimeIsUp:
+    """The command has run for as long as this node lets it."""
+
+    job_id: str
+
+
+@frozen(kw_only=True)
 class StopAsked:
     """The agent stops: whatever there is must end."""
 
 
-Event = CommitAsked | RunAsked | AbortAsked | Started | NotStarted | Ended | StopAsked
+Event = CommitAsked | RunAsked | AbortAsked | Started | NotStarted | Ended | TimeIsUp | StopAsked
 
 
 # Effects
@@ -191,14 +200,14 @@ def step(state: State, event: Event) -> Next:
             return _abort(state, event)
         case StopAsked():
             return _stop(state)
-        case Started() | NotStarted() | Ended():
+        case Started() | NotStarted() | Ended() | TimeIsUp():
             # News of a command that is not ours (any more) has been told already.
             return _news(state, event) if isinstance(state, Running) and state.job_id == event.job_id else (state, ())
 
 
 def _commit(state: State, event: CommitAsked) -> Next:
     match state, event.verdict:
-        case Committed(), _ if state.job_id == event.job_id:
+        case ((Committed() | Running(ending=None)), _) if state.job_id == event.job_id:
             return state, (Say(kind=Kind.ACK_COMMIT, job_id=event.job_id),)
         case Idle(), Order() as order:
             return Committed(order=order), (Say(kind=Kind.ACK_COMMIT, job_id=event.job_id),)
@@ -240,7 +249,7 @@ def _end(state: Running, ending: Ending) -> Next:
     return evolve(state, ending=ending), effects
 
 
-def _news(state: Running, event: Started | NotStarted | Ended) -> Next:
+def _news(state: Running, event: Started | NotStarted | Ended | TimeIsUp) -> Next:
     job_id = state.job_id
     match event:
         case Started() if state.started:
@@ -252,6 +261,8 @@ def _news(state: Running, event: Started | NotStarted | Ended) -> Next:
             return Idle(), (Say(kind=Kind.NACK_RUN, job_id=job_id, reason=reason),)
         case NotStarted():
             return Idle(), (Say(kind=Kind.ABORTED, job_id=job_id),)
+        case TimeIsUp():
+            return _end(state, state.ending or Ending.TIMED_OUT)
         case Ended(exit=how):
             return Idle(), (_result(state, how),)
 
@@ -262,4 +273,6 @@ def _result(state: Running, how: Exit) -> Say:
             return Say(kind=Kind.ABORTED, job_id=state.job_id)
         case Ending.STOPPED:
             return Say(kind=Kind.FAILED, job_id=state.job_id, reason="agent_stopped", exit=how)
+        case Ending.TIMED_OUT:
+            return Say(kind=Kind.FAILED, job_id=state.job_id, reason="timed_out", exit=how)
     return Say(kind=Kind.SUCCEEDED if how.status == 0 else Kind.FAILED, job_id=state.job_id, exit=how)

@@ -1,8 +1,14 @@
-"""The file that a job brings along: written for its user alone, removed when the job is over."""
+"""The file that a job brings along: written for its user alone, removed some time after.
+
+A command may leave processes behind that still need it, so it is not removed when the job is over, but when it has
+the age that the settings give it.
+"""
 
 import os
 import stat
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pushy_agent.order import Identity
@@ -17,8 +23,13 @@ class JobFiles:
     they were told; nobody can list it. Only its owner writes there, so no link can be put in a file's place.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, expiry: float, now: Callable[[], float]) -> None:
+        """:param expiry: seconds after which a file is removed
+        :param now: gives the seconds since the epoch
+        """
         self._directory = directory
+        self._expiry = expiry
+        self._now = now
 
     def write(self, content: bytes, identity: Identity | None) -> Path:
         """Write a file (0600) that belongs to the user, and return its path.
@@ -38,13 +49,22 @@ class JobFiles:
             raise
         return path
 
-    @staticmethod
-    def remove(path: Path) -> None:
-        """Remove a file; it may be gone already.
+    def tidy(self) -> None:
+        """Remove the files of jobs that have their age; nothing else, and no link is followed.
 
-        :raise OSError: it cannot be removed.
+        :raise OSError: the directory cannot be read, or a file not removed.
         """
-        path.unlink(missing_ok=True)
+        before = self._now() - self._expiry
+        try:
+            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            for name in os.listdir(directory):  # noqa: PTH208 - a Path would look the directory up again
+                if name.startswith(PREFIX):
+                    _expire(name, directory, before)
+        finally:
+            os.close(directory)
 
     def _prepare(self, identity: Identity | None) -> None:
         self._directory.parent.mkdir(parents=True, exist_ok=True)
@@ -55,3 +75,10 @@ class JobFiles:
         mode = 0o711 if identity is not None and identity.uid != os.geteuid() else 0o700
         if status.st_mode & 0o777 != mode:
             self._directory.chmod(mode)
+
+
+def _expire(name: str, directory: int, before: float) -> None:
+    with suppress(FileNotFoundError):
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode) and status.st_mtime <= before:
+            os.unlink(name, dir_fd=directory)

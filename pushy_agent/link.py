@@ -38,6 +38,8 @@ class Link:
         self._converse = converse
         self._conversation: Conversation | None = None
         self._running: Deferred[None] | None = None
+        self._pause: Deferred[None] | None = None
+        self._is_stopped = False
 
     @property
     def is_online(self) -> bool:
@@ -51,9 +53,17 @@ class Link:
 
     def stop(self) -> None:
         """Disconnect, and try no more."""
+        self._is_stopped = True
         if self._running is not None:
             self._running.cancel()
         self._close()
+
+    def renew(self, why: str) -> None:
+        """Agree on terms anew, now."""
+        if self._pause is not None:
+            self._pause.cancel()
+        elif self._conversation is not None:
+            self._conversation.end(why)
 
     async def _run(self) -> None:
         failures = 0
@@ -65,7 +75,14 @@ class Link:
             failures += 1
             pause = backoff.delay(failures, self._jitter)
             self.log.error("{what}; trying again in {pause:.1f} s", what=failure, pause=pause)
-            await sleep(self._clock, pause)
+            self._pause = Deferred.fromCoroutine(sleep(self._clock, pause))
+            try:
+                await self._pause
+            except CancelledError:
+                if self._is_stopped:
+                    raise
+            finally:
+                self._pause = None
 
     async def _attempt(self) -> str | None:
         """Agree on terms and speak until they are over; in one line what went wrong, None where all went well."""

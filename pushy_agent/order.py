@@ -2,7 +2,8 @@
 
 Everything that can be known before the command runs is checked here, when the server asks, so that a node that
 cannot says no while the others still vote: the whitelist, the user, the directory, the environment, the file. The
-reasons of a refusal are words of the protocol. Nothing is written or started here.
+reasons of a refusal are words of the protocol. Nothing is written or started here. Looking up a user may wait for
+another machine (LDAP), so a check is made off the reactor's thread.
 """
 
 import os
@@ -13,8 +14,10 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from pushy_agent import locks
 from pushy_agent.output import CAPTURE_LIMIT
-from pushy_agent.whitelist import Whitelist
+from pushy_agent.tree import job_environment
+from pushy_agent.whitelist import Entry, Whitelist
 from pushy_protocol.api import InvalidRequest, decode_file
 from pushy_protocol.messages import Commit
 
@@ -27,6 +30,10 @@ _DANGEROUS_NAMES = frozenset({
     "TMPDIR", "VISUAL",
 })
 # fmt: on
+
+
+_OTHERWISE = "CHEF_PUSH_ENV_"
+"""Before the name of a variable that a job may not set by its own."""
 
 
 class Refused(Exception):
@@ -55,7 +62,12 @@ class Identity:
 
 @frozen(kw_only=True)
 class Order:
-    """One job as it will run here. `identity` is None for the agent's own; `env` is all of the environment."""
+    """One job as it will run here. `identity` is None for the agent's own; `env` is all of the environment.
+
+    :param lock: a file to lock as long as there is this order
+    :param timeout: seconds that it may run, None for as long as the server lets it
+    :param capture_limit: bytes kept of each output
+    """
 
     job_id: str
     argv: tuple[str, ...]
@@ -65,6 +77,8 @@ class Order:
     file: bytes | None = field(default=None, repr=False)
     capture: bool = False
     capture_limit: int = CAPTURE_LIMIT
+    lock: Path | None = None
+    timeout: float | None = None
 
 
 def look_up_user(name: str) -> Identity:
@@ -91,14 +105,17 @@ class OrderDesk:
     """Checks commits against this node.
 
     :param environment: what every command gets, before what belongs to the job
-    :param allowed_env: names that a job may set although they are dangerous
+    :param allowed_env: the names that a job may set; all others arrive as ``CHEF_PUSH_ENV_NAME``. None for all names
+        but those that are dangerous
+    :param lock_dir: where the locks are of entries that name no file
     :param uid: the agent's own user; only root becomes another
     """
 
     whitelist: Whitelist
     node_name: str
     environment: Mapping[str, str] = field(repr=False)
-    allowed_env: frozenset[str] = frozenset()
+    allowed_env: frozenset[str] | None = None
+    lock_dir: Path
     uid: int
     look_up_user: Callable[[str], Identity] = look_up_user
 
@@ -110,18 +127,35 @@ class OrderDesk:
         match = self.whitelist.look_up(commit.command)
         if match is None:
             raise Refused("not_whitelisted", f"the whitelist has no {commit.command!r}")
-        identity = self._identity(commit.user)
-        env = {**self.environment, **(identity.environment() if identity else {}), **self._job_env(commit.env or {})}
-        env |= {"CHEF_PUSH_JOB_ID": commit.job_id, "CHEF_PUSH_NODE_NAME": self.node_name}
+        entry = match.entry
+        identity = self._identity(self._user(commit.user, entry))
+        env = {
+            **self.environment,
+            **(identity.environment() if identity else {}),
+            **self._job_env(commit.env or {}),
+            **entry.env,
+            **job_environment(commit.job_id, self.node_name),
+        }
         return Order(
             job_id=commit.job_id,
             argv=match.argv,
             env=env,
-            cwd=self._directory(commit.dir, identity),
+            cwd=self._directory(commit.dir, entry, identity),
             identity=identity,
             file=self._file(commit.file),
             capture=commit.capture,
+            capture_limit=entry.capture_limit,
+            lock=locks.path_of(self.lock_dir, entry.name) if entry.lock is True else entry.lock or None,
+            timeout=entry.timeout,
         )
+
+    @staticmethod
+    def _user(asked: str | None, entry: Entry) -> str | None:
+        if asked is None:
+            return entry.user
+        if not entry.may_run_as(asked):
+            raise Refused("user_not_allowed", f"the whitelist does not let {entry.name!r} run as {asked!r}")
+        return asked
 
     def _identity(self, name: str | None) -> Identity | None:
         if name is None:
@@ -138,11 +172,16 @@ class OrderDesk:
         for name, value in env.items():
             if not name or "=" in name or "\0" in name + value:
                 raise Refused("bad_env", f"env: {name!r} is no name and value of an environment variable")
-            if is_dangerous(name) and name not in self.allowed_env:
+            if self.allowed_env is None and is_dangerous(name):
                 raise Refused("bad_env", f"env: {name} is not listed in allowed_overwritable_env_vars")
-        return env
+        if self.allowed_env is None:
+            return env
+        return {name if name in self.allowed_env else _OTHERWISE + name: value for name, value in env.items()}
 
-    def _directory(self, path: str | None, identity: Identity | None) -> str:
+    def _directory(self, asked: str | None, entry: Entry, identity: Identity | None) -> str:
+        if asked is not None and entry.dir not in {None, asked}:
+            raise Refused("dir_not_allowed", f"the whitelist has {entry.name!r} run in {entry.dir!r} only")
+        path = asked if asked is not None else entry.dir
         if path is None:
             return "/"
         if not may_enter(path, identity, self.uid):

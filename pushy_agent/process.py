@@ -1,21 +1,21 @@
-"""A job's command as a child process: started, listened to, ended with its whole process group.
+"""A job's command as a child process: started, listened to, ended with all that came of it.
 
 `subprocess.Popen` starts it (own session, no descriptor but three, another user, all of it done in C between fork
 and exec, so that a command that cannot be started is an exception here). The child is not reaped before it is done
 with: a zombie keeps its process id, and with it the group's, from being given to a stranger whom we would then kill.
 
 The job has ended when the child has exited; what others still hold open of its output is read for :data:`GRACE`
-seconds. While it is being ended it lasts until nobody of the group is left.
+seconds, and they may live on. While it is being ended it lasts until none is left of its processes (:mod:`tree`), also
+of those that have left its session.
 """
 
 import errno
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import IO
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from pushy_agent import tree
 from pushy_agent.clock import DelayedCall, Reactor
 from pushy_agent.job import Exit
 from pushy_agent.order import Order
@@ -34,7 +35,6 @@ GRACE = 0.5
 TERM_TIME = 5.0
 """Seconds between TERM and KILL, and between KILL and giving up."""
 
-_CHECK_EVERY = 0.1
 _READ_SIZE = 64 * 1024
 # The largest pipe that a user may make: what can be left in it when reading ends.
 _PIPE_SIZE = 1024 * 1024
@@ -72,8 +72,12 @@ class Process:
         self._reactor = reactor
         self._ended = ended
         self._term_time = term_time
+        self._job_id = order.job_id
         self._child = _start(order, env)
+        entry = tree.look_at(self._child.pid)
+        self._began = entry.started if entry else 0
         self._ending = False
+        self._killing = False
         self._exited = False
         self._finished = False
         self._timer: DelayedCall | None = None
@@ -91,14 +95,14 @@ class Process:
         return self._child.pid
 
     def end(self) -> None:
-        """End the whole group: TERM now, KILL after `term_time` to what is left. A second call does nothing."""
+        """End all of its processes: TERM now, KILL after `term_time` to what is left. A second call does nothing."""
         if self._ending or self._finished:
             return
         self._ending = True
         self._set_timer(self._term_time, self._kill)
         self._signal(signal.SIGTERM)
         if self._exited:
-            self._await_group()
+            self._await_all()
 
     def _watch_child(self) -> "_Reader":
         try:
@@ -113,26 +117,36 @@ class Process:
         self._watch.close()
         self._exited = True
         if self._ending:
-            self._await_group()
+            self._await_all()
         else:
             self._drain()
 
-    def _await_group(self) -> None:
+    def _await_all(self) -> None:
         self._check = None
-        if next(group_members(self.pid), None) is None:
+        left = self._members()
+        if not left:
             self._drain()
-        else:
-            self._check = self._reactor.callLater(_CHECK_EVERY, self._await_group)
+            return
+        if self._killing:
+            # Those that were forked while we looked.
+            tree.send(signal.SIGKILL, [entry.pid for entry in left])
+        self._check = self._reactor.callLater(tree.CHECK_EVERY, self._await_all)
 
     def _kill(self) -> None:
-        self.log.warn("Process group {pid} is still there after SIGTERM, so it is killed", pid=self.pid)
+        self.log.warn("Processes {left} are still there after SIGTERM, so they are killed", left=self._left())
+        self._killing = True
         self._set_timer(self._term_time, self._give_up)
         self._signal(signal.SIGKILL)
 
     def _give_up(self) -> None:
-        left = list(group_members(self.pid))
-        self.log.error("Processes {left} of group {pid} cannot be killed; they are left", left=left, pid=self.pid)
+        self.log.error("Processes {left} cannot be killed; they are left", left=self._left())
         self._finish()
+
+    def _members(self) -> list[tree.Entry]:
+        return tree.members(self.pid, self._began, self._job_id)
+
+    def _left(self) -> list[int]:
+        return [entry.pid for entry in self._members()]
 
     def _drain(self) -> None:
         self._set_timer(GRACE, self._finish)
@@ -168,28 +182,16 @@ class Process:
         )
 
     def _signal(self, number: int) -> None:
-        # The group may be gone but for the zombie that we keep, which takes any signal.
+        # The group at once, so that it cannot fork away from us. It may be gone but for the zombie that we keep, which
+        # takes any signal.
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
+        tree.send(number, [entry.pid for entry in self._members() if entry.group != self.pid])
 
     def _set_timer(self, delay: float, call: Callable[[], None]) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = self._reactor.callLater(delay, call)
-
-
-def group_members(group: int) -> Iterator[int]:
-    """The process ids of a group, without zombies. The kernel has no call for it, so all processes are looked at."""
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            # The name, in parentheses, may contain anything; behind it: state, parent, group.
-            state, _, its_group = (process / "stat").read_bytes().rpartition(b")")[2].split()[:3]
-        except (OSError, ValueError):  # it ended meanwhile
-            continue
-        if int(its_group) == group and state not in b"ZX":
-            yield int(process.name)
 
 
 def _start(order: Order, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":

@@ -1,18 +1,24 @@
 """What the agent says, made into messages for the session of the moment.
 
-The end of a job must not be lost: it is kept until a connection took it. Everything else is said now or not at all,
-since the server asks again. Reasons are told only to a server that understands them, and an output is cut to what
-its messages may hold.
+The end of a job must not be lost: it is kept in the spool, and said over each new connection, and every
+:data:`RESEND` seconds, until the server has acknowledged it. One that acknowledges nothing (2.x) hears it when a
+connection takes it, and hears nothing of an earlier run of the agent. Everything else is said now or not at all, since
+the server asks again. Reasons are told only to a server that understands them, and an output is cut to what its
+messages may hold.
 """
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from twisted.logger import Logger
+
+from pushy_agent.background import background
 from pushy_agent.bootstrap import Session
+from pushy_agent.clock import Clock, sleep
 from pushy_agent.job import Kind, Say, State
 from pushy_agent.output import fit
+from pushy_agent.spool import Spool
 from pushy_protocol.messages import (
     PROTOCOL_VERSION,
     PROTOCOL_VERSION_3,
@@ -39,6 +45,11 @@ _MESSAGES: dict[Kind, Callable[..., NodeMessage]] = {
     Kind.ABORTED: Aborted,
 }
 
+RESEND = 10.0
+"""Seconds until a result that was not acknowledged is said again."""
+
+_DRAIN_EVERY = 0.05
+
 Send = Callable[[bytes], bool]
 """Queues a body; False where it could not."""
 
@@ -46,7 +57,9 @@ Send = Callable[[bytes], bool]
 class Sender:
     """Speaks for a node. Before the first session, and between two, nothing is sent."""
 
-    def __init__(self, *, host: str, incarnation_id: str, now: Callable[[], float]) -> None:
+    log = Logger()
+
+    def __init__(self, *, host: str, incarnation_id: str, now: Callable[[], float], clock: Clock, spool: Spool) -> None:
         """:param host: the machine's name
         :param incarnation_id: of this process
         :param now: gives the seconds since the epoch
@@ -54,8 +67,10 @@ class Sender:
         self._host = host
         self._incarnation_id = incarnation_id
         self._now = now
-        # Unbounded, but no commit is made while nothing can be said, so there is hardly ever more than one.
-        self._kept: deque[Say] = deque()
+        self._clock = clock
+        self._spool = spool
+        # When each result was sent over this connection.
+        self._sent: dict[str, float] = {}
         self._sequence = 0
         self._session: Session | None = None
         self._send: Send | None = None
@@ -64,16 +79,17 @@ class Sender:
         """Speak over a new connection."""
         self._session, self._send = session, send
         self._sequence = 0
+        self._sent.clear()
 
     def detach(self) -> None:
         """Speak no more, until the next connection."""
         self._session = self._send = None
 
     def say(self, say: Say) -> None:
-        """Tell the server; the end of a job later, if not now."""
-        if say.is_result:
-            self._kept.append(say)
-            self.flush()
+        """Tell the server; the end of a job as soon as it is kept, and later, if not now."""
+        # What has been told of a job that is over stays; a server that asks for more of it is answered, no more.
+        if say.is_result and not self._spool.is_over(say.job_id or ""):
+            background(self._keep(say), self.log, "A result was not kept")
         else:
             self._transmit(partial(self._body, say))
 
@@ -86,9 +102,46 @@ class Sender:
         )
 
     def flush(self) -> None:
-        """Send what was kept, oldest first, as far as the connection takes it."""
-        while self._kept and self._transmit(partial(self._body, self._kept[0])):
-            self._kept.popleft()
+        """Say the results that wait, oldest first, as far as the connection takes them."""
+        now = self._clock.seconds()
+        for say in self._spool.waiting:
+            job_id = say.job_id or ""
+            if not self._is_acknowledged and job_id in self._spool.restored:
+                self.acknowledged(job_id)
+                continue
+            if now - self._sent.get(job_id, now - RESEND) < RESEND:
+                continue
+            if not self._transmit(partial(self._body, say)):
+                break
+            if self._is_acknowledged:
+                self._sent[job_id] = now
+            else:
+                self.acknowledged(job_id)
+
+    def acknowledged(self, job_id: str) -> None:
+        """The server has the result of a job."""
+        self._sent.pop(job_id, None)
+        background(self._spool.drop(job_id), self.log, "A result was not dropped")
+
+    def say_again(self, job_id: str) -> bool:
+        """Say the result of a job at once; False where none waits."""
+        self._sent.pop(job_id, None)
+        self.flush()
+        return job_id in self._sent
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until nothing waits, but no longer than so many seconds, and only where there is a server."""
+        end = self._clock.seconds() + seconds
+        while not self._spool.is_empty and self._send is not None and self._clock.seconds() < end:
+            await sleep(self._clock, _DRAIN_EVERY)
+
+    async def _keep(self, say: Say) -> None:
+        await self._spool.keep(say)
+        self.flush()
+
+    @property
+    def _is_acknowledged(self) -> bool:
+        return self._session is not None and "results" in (self._session.extensions or ())
 
     def _transmit(self, body: Callable[[Session], bytes]) -> bool:
         if self._session is None or self._send is None or not self._send(body(self._session)):

@@ -3,10 +3,14 @@
 Whatever is wrong with them ends the start with one line and status 1.
 """
 
+import signal
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from twisted.application.service import MultiService, Service
@@ -72,11 +76,19 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Read the settings."""
-        given = {key: self[name] for name, key in _SETTINGS.items() if self[name] is not None}
         try:
-            self.config = load(Path(self["config"]), given, socket.getfqdn)
+            self.config = self.load(socket.getfqdn)
         except ConfigError as error:
             raise SystemExit(f"pushy-agent: {error}") from None
+
+    def load(self, fqdn: Callable[[], str]) -> Config:
+        """The settings, as they are now.
+
+        :param fqdn: gives the name of a node that is not told its name
+        :raise ConfigError: they are none.
+        """
+        given = {key: self[name] for name, key in _SETTINGS.items() if self[name] is not None}
+        return load(Path(self["config"]), given, fqdn)
 
     def opt_version(self) -> None:
         """Print the version and exit."""
@@ -105,11 +117,25 @@ class Options(usage.Options):
 
 
 class Agent(MultiService):
-    """The agent as an application of twistd: it brings its own log, whose level twistd knows nothing of."""
+    """The agent as an application of twistd: it brings its own log, whose level twistd knows nothing of.
+
+    And it obeys signals that twistd leaves alone.
+    """
 
     def __init__(self, options: Options) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
         self._options = options
+        self._signals: dict[signal.Signals, Callable[[], None]] = {}
+
+    def on_signal(self, number: signal.Signals, call: Callable[[], None]) -> None:
+        """Have something called, safely outside of the signal handler, when a signal comes."""
+        self._signals[number] = call
+
+    def privilegedStartService(self) -> None:
+        """Obey signals from before the start, so that none ends the process."""
+        for number, call in self._signals.items():
+            signal.signal(number, partial(_call, call))
+        super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted's
 
     def setServiceParent(self, parent: Any) -> None:
         """Join an application, which twistd asks next where to log."""
@@ -122,14 +148,23 @@ class Agent(MultiService):
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted's
 
 
+def _call(call: Callable[[], None], _number: int, _frame: FrameType | None) -> None:
+    call()
+
+
 def makeService(options: Options) -> Service:
     """The agent that the options describe."""
     from twisted.internet import reactor  # twistd may have chosen one by now
 
     from pushy_agent.app import AgentService, Surroundings
+    from pushy_agent.settings import Settings
 
     agent = Agent(options)
-    service = AgentService(options.config, reactor, Surroundings())
+    settings = Settings(options.config, partial(options.load, lambda: options.config.node_name))
+    service = AgentService(settings, reactor, Surroundings())
+    later: Callable[..., None] = reactor.callFromThread
+    agent.on_signal(signal.SIGHUP, partial(later, service.reload))
+    agent.on_signal(signal.SIGUSR1, partial(later, service.renew))
     service.setServiceParent(agent)  # type: ignore[no-untyped-call]  # Twisted's
     return agent
 

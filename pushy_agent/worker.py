@@ -1,17 +1,20 @@
 """Obeys the server: runs the job's machine and carries out its effects.
 
-What may run is decided by the order desk, how a process lives by :mod:`process`, what is said by the sender; the
-rules are the machine's.
+What may run is decided by the order desk, how a process lives by :mod:`process`, what is remembered by :mod:`spool`,
+what is said by the sender; the rules are the machine's. Commands are obeyed one after the other: the next one waits
+while a commit is being checked. A job that ran here does not run again, whoever asks.
 """
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
+from pushy_agent.background import background
+from pushy_agent.clock import Clock, DelayedCall
 from pushy_agent.job import (
     AbortAsked,
     CommitAsked,
@@ -24,24 +27,56 @@ from pushy_agent.job import (
     Kind,
     NotStarted,
     RunAsked,
+    Running,
     Say,
     Start,
     Started,
     State,
     StopAsked,
+    TimeIsUp,
     step,
 )
 from pushy_agent.jobfile import JobFiles
+from pushy_agent.locks import Held, Lock
 from pushy_agent.order import Order, Refused
 from pushy_agent.process import CannotStart
 from pushy_protocol.messages import Abort, Ack, Commit, Run, ServerCommand
+
+MAX_QUEUED = 100
+"""Commands that wait while one is obeyed; the server repeats what is lost."""
 
 
 class Child(Protocol):
     """A command that runs; see :class:`pushy_agent.process.Process`."""
 
     def end(self) -> None:
-        """End it, and its group."""
+        """End it, and all that came of it."""
+
+
+class Memory(Protocol):
+    """What is known of jobs that ran; see :class:`pushy_agent.spool.Spool`."""
+
+    def is_over(self, job_id: str) -> bool:
+        """Whether the job ran here."""
+
+    async def begin(self, job_id: str) -> None:
+        """Note that it is about to start; :raise OSError: it cannot be noted."""
+
+    async def cancel(self, job_id: str) -> None:
+        """Note that it did not start after all."""
+
+
+class Voice(Protocol):
+    """What speaks to the server; see :class:`pushy_agent.sender.Sender`."""
+
+    def say(self, say: Say) -> None:
+        """Tell the server."""
+
+    def say_again(self, job_id: str) -> bool:
+        """Say a job's result again; False where none waits."""
+
+    def acknowledged(self, job_id: str) -> None:
+        """The server has a job's result."""
 
 
 Spawn = Callable[[Order, Mapping[str, str], Callable[[Exit], None]], Child]
@@ -56,57 +91,91 @@ class Worker:
     def __init__(
         self,
         *,
-        check: Callable[[Commit], Order],
+        clock: Clock,
+        check: Callable[[Commit], Awaitable[Order]],
         spawn: Spawn,
-        files: JobFiles,
-        say: Callable[[Say], None],
+        files: Callable[[], JobFiles],
+        memory: Memory,
+        voice: Voice,
         is_online: Callable[[], bool],
     ) -> None:
         """:param check: makes the order of a commit, or raises Refused
         :param spawn: starts an order, or raises CannotStart
+        :param files: gives the place for the files of jobs
         :param is_online: whether the server is there; no work is taken while it is not
         """
+        self._clock = clock
         self._check = check
         self._spawn = spawn
         self._files = files
-        self._say = say
+        self._memory = memory
+        self._voice = voice
         self._is_online = is_online
+        self._turn = DeferredLock()
+        self._queued = 0
         self._child: Child | None = None
-        self._file: Path | None = None
+        self._lock: Lock | None = None
+        self._time_limit: DelayedCall | None = None
         self._stopped: Deferred[None] | None = None
         self.state: State = Idle()
 
     def on_command(self, command: ServerCommand) -> None:
         """Do what the server asks for."""
-        if self._stopped is not None:
-            return
-        match command:
-            case Abort(job_id=job_id):
-                self._feed(AbortAsked(job_id=job_id))
-            case Ack():
-                pass  # it says that the channel works, which its coming has shown
-            case Commit() | Run() if not self._is_online():
-                self.log.warn(
-                    "The server's heartbeat is silent, so a {kind} for job {job_id} is not obeyed",
-                    kind=type(command).__name__.lower(),
-                    job_id=command.job_id,
-                )
-            case Commit():
-                self._feed(CommitAsked(job_id=command.job_id, verdict=self._verdict(command)))
-            case Run(job_id=job_id):
-                self._feed(RunAsked(job_id=job_id))
+        if isinstance(command, Ack):
+            # Without a job it says that the channel works, which its coming has shown.
+            if command.job_id is not None and command.offsets is None:
+                self._voice.acknowledged(command.job_id)
+        elif self._queued < MAX_QUEUED:
+            self._queued += 1
+            background(self._in_turn(command), self.log, "A command was not obeyed")
 
-    async def stop(self) -> None:
-        """Take no more work, and end what runs; its end has then been said."""
+    async def stop(self, grace: float = 0) -> None:
+        """Take no more work; let what runs end within `grace` seconds, then end it. Its end has then been said."""
         stopped = self._stopped = Deferred()
-        self._feed(StopAsked())
-        await stopped
+        if grace and isinstance(self.state, Running):
+            self.log.info("A job runs; it has {grace} s to end", grace=grace)
+            timer = self._clock.callLater(grace, self._feed, StopAsked())
+            await stopped
+            if timer.active():
+                timer.cancel()
+        else:
+            self._feed(StopAsked())
+            await stopped
 
-    def _verdict(self, commit: Commit) -> Order | str:
+    async def _in_turn(self, command: Commit | Run | Abort) -> None:
+        await self._turn.acquire()
+        try:
+            await self._obey(command)
+        finally:
+            self._queued -= 1
+            self._turn.release()
+
+    async def _obey(self, command: Commit | Run | Abort) -> None:
+        if isinstance(command, Abort):
+            self._feed(AbortAsked(job_id=command.job_id))
+        elif not self._is_online():
+            self.log.warn(
+                "The server's heartbeat is silent, so a {kind} for job {job_id} is not obeyed",
+                kind=type(command).__name__.lower(),
+                job_id=command.job_id,
+            )
+        elif self._memory.is_over(command.job_id) and self._voice.say_again(command.job_id):
+            self.log.info("Job {job_id} is over; its result is said again", job_id=command.job_id)
+        elif isinstance(command, Commit):
+            self._feed(CommitAsked(job_id=command.job_id, verdict=await self._verdict(command)))
+        else:
+            self._feed(RunAsked(job_id=command.job_id))
+
+    async def _verdict(self, commit: Commit) -> Order | str:
         if not isinstance(self.state, Idle):
             return "busy"
+        if self._memory.is_over(commit.job_id):
+            return "already_run"
         try:
-            return self._check(commit)
+            order = await self._check(commit)
+            if self._stopped is not None:
+                raise Refused("agent_stopping", "the agent is being stopped")  # noqa: TRY301 - refused as the rest is
+            self._take_lock(order)
         except Refused as refusal:
             self.log.warn(
                 "Job {job_id} is refused ({reason}): {refusal}",
@@ -115,9 +184,23 @@ class Worker:
                 refusal=refusal,
             )
             return refusal.reason
+        return order
+
+    def _take_lock(self, order: Order) -> None:
+        if order.lock is None:
+            return
+        try:
+            self._lock = Lock(order.lock)
+        except Held:
+            raise Refused("locked", f"somebody else holds the lock {order.lock}") from None
+        except OSError as error:
+            raise Refused("cannot_lock", f"{order.lock}: {error.strerror}") from None
 
     def _feed(self, event: Event) -> None:
         self.state, effects = step(self.state, event)
+        if isinstance(self.state, Idle) and self._lock is not None:
+            self._lock.release()
+            self._lock = None
         for effect in effects:
             self._carry_out(effect)
         if self._stopped is not None and not self._stopped.called and isinstance(self.state, Idle):
@@ -127,53 +210,70 @@ class Worker:
         match effect:
             case Say():
                 self._log_said(effect)
-                self._say(effect)
+                self._voice.say(effect)
             case Start(order=order):
-                self._start(order)
+                background(self._start(order), self.log, "A job was not started")
             case End(job_id=job_id):
                 self.log.info("Job {job_id} is being ended", job_id=job_id)
                 assert self._child is not None
                 self._child.end()
 
-    def _start(self, order: Order) -> None:
+    async def _start(self, order: Order) -> None:
         job_id = order.job_id
-        env = dict(order.env)
         try:
-            if order.file is not None:
-                self._file = self._files.write(order.file, order.identity)
-                env["CHEF_PUSH_JOB_FILE"] = str(self._file)
+            await self._note_start(job_id)
+            path = self._write_file(order)
+            env = {**order.env, **({"CHEF_PUSH_JOB_FILE": str(path)} if path else {})}
             self._child = self._spawn(order, env, lambda how: self._ended(job_id, how))
         except CannotStart as error:
-            self._not_started(job_id, error.reason, error)
-        except OSError as error:
-            self._not_started(job_id, "bad_file", error)
-        else:
-            self.log.info(
-                "Job {job_id} runs {argv} as {user}",
-                job_id=job_id,
-                argv=shlex.join(order.argv),
-                user=order.identity.name if order.identity else "the agent's user",
-            )
-            self._feed(Started(job_id=job_id))
+            await self._not_started(job_id, error)
+            return
+        self.log.info(
+            "Job {job_id} runs {argv} as {user}",
+            job_id=job_id,
+            argv=shlex.join(order.argv),
+            user=order.identity.name if order.identity else "the agent's user",
+        )
+        if order.timeout is not None:
+            self._time_limit = self._clock.callLater(order.timeout, self._feed, TimeIsUp(job_id=job_id))
+        self._feed(Started(job_id=job_id))
 
-    def _not_started(self, job_id: str, reason: str, error: Exception) -> None:
-        self.log.error("Job {job_id} cannot start ({reason}): {error}", job_id=job_id, reason=reason, error=error)
-        self._remove_file()
-        self._feed(NotStarted(job_id=job_id, reason=reason))
+    async def _note_start(self, job_id: str) -> None:
+        try:
+            await self._memory.begin(job_id)
+        except OSError as error:
+            raise CannotStart("cannot_record", f"its start cannot be noted: {error}") from None
+        if isinstance(self.state, Running) and self.state.ending is not None:
+            raise CannotStart("agent_stopping", "it is not wanted any more")
+
+    def _write_file(self, order: Order) -> Path | None:
+        if order.file is None:
+            return None
+        try:
+            return self._files().write(order.file, order.identity)
+        except OSError as error:
+            raise CannotStart("bad_file", f"its file cannot be written: {error}") from None
+
+    async def _not_started(self, job_id: str, error: CannotStart) -> None:
+        self.log.error("Job {job_id} cannot start ({reason}): {error}", job_id=job_id, reason=error.reason, error=error)
+        self._feed(NotStarted(job_id=job_id, reason=error.reason))
+        if not self._memory.is_over(job_id):
+            await self._memory.cancel(job_id)
 
     def _ended(self, job_id: str, how: Exit) -> None:
         self._child = None
-        self._remove_file()
+        if self._time_limit is not None and self._time_limit.active():
+            self._time_limit.cancel()
+        self._time_limit = None
+        self.tidy()
         self._feed(Ended(job_id=job_id, exit=how))
 
-    def _remove_file(self) -> None:
-        if self._file is None:
-            return
+    def tidy(self) -> None:
+        """Remove the files of jobs that have the age for it."""
         try:
-            self._files.remove(self._file)
+            self._files().tidy()
         except OSError as error:
-            self.log.warn("The job's file is left: {error}", error=error)
-        self._file = None
+            self.log.warn("Files of jobs are left: {error}", error=error)
 
     def _log_said(self, say: Say) -> None:
         how = say.exit

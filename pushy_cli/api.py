@@ -1,14 +1,22 @@
 """The Push Jobs API, as far as the CLI uses it: one method a call, with typed answers.
 
-How a request travels, and what its errors are, is :mod:`pushy_cli.transport`'s.
+How a request travels, and what its errors are, is :mod:`pushy_cli.transport`'s. What is Chef's own (clients, users,
+groups, node objects, search) is in :mod:`pushy_cli.chef`.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from pushy_cli.errors import Garbage, NotFound, UnknownJob
+from attrs import frozen
+
+from pushy_cli.errors import CliError, Garbage, NotFound, NotOffered, UnknownJob
 from pushy_protocol.api import InvalidRequest, Job, JobCreated, JobRequest, NodeState, decode, encode
+from pushy_protocol.timestamps import format_iso8601, parse_rfc1123
+
+PAGE = 100
+"""The most jobs that are asked for at once."""
 
 _JOB_ID_AT_END = re.compile(r"/([0-9a-f]{32})/?$")
 _OCTETS = "application/octet-stream"
@@ -16,10 +24,57 @@ _OCTETS = "application/octet-stream"
 T = TypeVar("T")
 
 
+class Reply(Protocol):
+    """See :class:`pushy_cli.transport.Answer`."""
+
+    @property
+    def body(self) -> bytes: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
 class Requester(Protocol):
     """What sends requests; see :class:`pushy_cli.transport.Transport`."""
 
     async def request(self, method: str, path: str, body: bytes = b"", *, accept: str = ...) -> bytes: ...
+
+    async def exchange(
+        self, method: str, path: str, body: bytes = b"", *, accept: str = ..., api_version: str = ...
+    ) -> Reply: ...
+
+    async def stream(
+        self, path: str, take: Callable[[bytes], None], *, last_event_id: str | None, silence: float
+    ) -> None: ...
+
+
+@frozen(kw_only=True)
+class JobQuery:
+    """Which jobs are wanted; None is any."""
+
+    limit: int | None = None
+    status: str | None = None
+    command: str | None = None
+    """The whole of the command."""
+
+    node: str | None = None
+    since: float | None = None
+    """Created at this moment or later, in seconds since the epoch."""
+
+    def parameters(self) -> dict[str, str]:
+        """As a server that has these parameters takes them; an original one passes over them."""
+        given = {"status": self.status, "command": self.command, "node": self.node}
+        if self.since is not None:
+            given["since"] = format_iso8601(self.since)
+        return {name: value for name, value in given.items() if value is not None}
+
+    def matches(self, job: Job) -> bool:
+        """Whether a job is wanted, as far as its entry in the list tells: not by its nodes."""
+        return (
+            (self.status is None or job.status == self.status)
+            and (self.command is None or job.command == self.command)
+            and (self.since is None or _created(job) >= self.since)
+        )
 
 
 class PushServer:
@@ -34,19 +89,73 @@ class PushServer:
         job_id_in(created.uri)
         return created
 
-    async def jobs(self) -> list[Job]:
-        """All jobs without their nodes, newest first."""
-        return await self._ask("GET", "pushy/jobs", list[Job])
+    async def jobs(self, query: JobQuery) -> list[Job]:
+        """The jobs that are wanted, without their nodes, newest first."""
+        found: list[Job] = []
+        before: str | None = None
+        while True:
+            parameters = query.parameters()
+            if query.limit is not None:
+                parameters["limit"] = str(min(query.limit, PAGE))
+            if before is not None:
+                parameters["before"] = before
+            path = f"pushy/jobs?{urlencode(parameters)}" if parameters else "pushy/jobs"
+            answer = await self._transport.exchange("GET", path)
+            page = _decoded(answer.body, list[Job], f"GET {path}")
+            for job in page:
+                if query.matches(job) and (query.node is None or await self._has_node(job.id, query.node)):
+                    found.append(job)
+                if query.limit is not None and len(found) >= query.limit:
+                    return found
+            if 'rel="next"' not in answer.headers.get("link", "") or not page or page[-1].id == before:
+                return found
+            before = page[-1].id
 
-    async def job(self, job_id: str) -> Job:
+    async def job(self, job_id: str, *, with_file: bool = False) -> Job:
         """A job, with the reasons for what did not succeed where the server gives them.
 
+        :param with_file: also with the file that was sent along
         :raise UnknownJob: there is none with that id.
         """
+        path = f"pushy/jobs/{quote(job_id, safe='')}?detail=true{'&include_file=true' * with_file}"
         try:
-            return await self._ask("GET", f"pushy/jobs/{quote(job_id, safe='')}?detail=true", Job)
+            return await self._ask("GET", path, Job)
         except NotFound as error:
             raise UnknownJob(f"There is no job {job_id} ({error.what})", "Find the job in: pushy job list") from None
+
+    async def feed(
+        self, job_id: str, take: Callable[[bytes], None], *, last_event_id: str | None, silence: float
+    ) -> None:
+        """Read the feed of a job until it ends; see :meth:`pushy_cli.transport.Transport.stream`."""
+        path = f"pushy/job_status_feed/{quote(job_id, safe='')}"
+        await self._transport.stream(path, take, last_event_id=last_event_id, silence=silence)
+
+    async def abort(self, job_id: str) -> None:
+        """Have a job aborted; when it is, it shows.
+
+        :raise UnknownJob: there is none with that id.
+        :raise Conflict: it has ended, or is being aborted already.
+        :raise NotOffered: this server cannot.
+        """
+        try:
+            await self._transport.request("POST", f"pushy/jobs/{quote(job_id, safe='')}/abort")
+        except NotFound:
+            await self.job(job_id)
+            raise _not_offered("abort jobs") from None
+
+    async def purge(self, before: float) -> int | None:
+        """Delete the jobs that were created before a moment; how many, where the server tells.
+
+        :param before: in seconds since the epoch
+        :raise NotOffered: this server cannot.
+        """
+        path = f"pushy/jobs?{urlencode({'before': format_iso8601(before)})}"
+        try:
+            answer = await self._transport.request("DELETE", path)
+        except NotFound:
+            raise _not_offered("delete jobs") from None
+        deleted = _decoded(answer, dict[str, object], "DELETE pushy/jobs").get("deleted") if answer.strip() else None
+        return deleted if isinstance(deleted, int) else None
 
     async def output(self, job_id: str, node: str, channel: str) -> bytes | None:
         """What a node of a job wrote, or None where nothing was captured.
@@ -67,12 +176,13 @@ class PushServer:
         """One node; one that was never seen is offline."""
         return await self._ask("GET", f"pushy/node_states/{quote(name, safe='')}", NodeState)
 
+    async def _has_node(self, job_id: str, node: str) -> bool:
+        # Asked also of what a server chose by node: an original one passes over that parameter, without a word.
+        job = await self.job(job_id)
+        return any(node in names for names in (job.nodes or {}).values())
+
     async def _ask(self, method: str, path: str, shape: type[T], body: bytes = b"") -> T:
-        answer = await self._transport.request(method, path, body)
-        try:
-            return decode(answer, shape)
-        except InvalidRequest as error:
-            raise _garbage(f"to {method} {path}: {'; '.join(error.args)}") from None
+        return _decoded(await self._transport.request(method, path, body), shape, f"{method} {path}")
 
 
 def job_id_in(uri: str) -> str:
@@ -82,10 +192,32 @@ def job_id_in(uri: str) -> str:
     """
     if found := _JOB_ID_AT_END.search(uri):
         return found[1]
-    raise _garbage(f"with a job's uri that does not end in an id: {uri[:200]!r}")
+    raise garbage(f"with a job's uri that does not end in an id: {uri[:200]!r}")
 
 
-def _garbage(what: str) -> Garbage:
+def garbage(what: str) -> Garbage:
+    """The error for an answer that is none of this API.
+
+    :param what: how it answered, after the words "it answered"
+    """
     return Garbage(
         f"What answered is no push server: it answered {what}", "Check the server's URL; --verbose shows the answer."
     )
+
+
+def _not_offered(what: str) -> CliError:
+    return NotOffered(f"This server cannot {what}", "It may be an original push server, or an older pushyd.")
+
+
+def _decoded(body: bytes, shape: type[T], asked: str) -> T:
+    try:
+        return decode(body, shape)
+    except InvalidRequest as error:
+        raise garbage(f"to {asked}: {'; '.join(error.args)}") from None
+
+
+def _created(job: Job) -> float:
+    try:
+        return parse_rfc1123(job.created_at)
+    except ValueError:
+        raise garbage(f"with a job created at {job.created_at[:100]!r}") from None

@@ -94,7 +94,7 @@ def load_settings(
             raise _missing(name, profile or DEFAULT_PROFILE, files)
     key, key_source = _client_key(values["client_key"], home)
     return Settings(
-        server_url=_server_url(values["server_url"]),
+        server_url=checked_server_url(values["server_url"].text, values["server_url"].source),
         client_name=values["client_name"].text,
         client_key=key,
         key_source=key_source,
@@ -130,7 +130,7 @@ def _read_profile(
     others: list[str] = []
     for file in files:
         try:
-            document = tomllib.loads(_read(file, "credentials").decode())
+            document = tomllib.loads(read_small(file, "credentials").decode())
         except FileNotFoundError:
             continue
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -171,8 +171,12 @@ def _missing(name: str, profile: str, files: tuple[Path, ...]) -> ConfigurationE
     )
 
 
-def _server_url(value: _Value) -> str:
-    url = value.text.rstrip("/")
+def checked_server_url(text: str, source: str) -> str:
+    """The URL of an organization, without a slash at its end.
+
+    :raise ConfigurationError: it is none.
+    """
+    url = text.rstrip("/")
     try:
         parts = urlsplit(url)
         port_is_good = parts.port != 0
@@ -194,9 +198,18 @@ def _server_url(value: _Value) -> str:
         or "/" in organization
     ):
         raise ConfigurationError(
-            f"{value.source}: expected https://HOST[:PORT]/organizations/ORG, got {value.text!r}", "Mend it there."
+            f"{source}: expected https://HOST[:PORT]/organizations/ORG, got {text!r}", "Mend it there."
         )
     return url
+
+
+def checked_client_key(text: str, source: str, *, home: Path, cwd: Path) -> RSAPrivateKey:
+    """The private key in a file, or in a text.
+
+    :param source: what named it, for errors
+    :raise ConfigurationError: there is none.
+    """
+    return _client_key(_Value(text=text, source=source, base=cwd), home)[0]
 
 
 def _client_key(value: _Value, home: Path) -> tuple[RSAPrivateKey, str]:
@@ -205,7 +218,7 @@ def _client_key(value: _Value, home: Path) -> tuple[RSAPrivateKey, str]:
     else:
         path = value.path(home)
         try:
-            pem, source = _read(path, value.source), str(path)
+            pem, source = read_small(path, value.source), str(path)
         except FileNotFoundError:
             raise ConfigurationError(
                 f"{value.source}: there is no file {path}",
@@ -234,11 +247,17 @@ def _trusted(values: Mapping[str, _Value], file: Path | None, home: Path) -> Ite
             raise ConfigurationError(
                 f"{value.source}: there is no directory {directory}", "Give a directory of certificates in PEM."
             )
-    elif file is not None:
-        directory = file.parent / "trusted_certs"  # where `knife ssl fetch` puts them
+        directories = [directory]
     else:
-        return
-    yield from sorted(path for path in directory.glob("*") if path.suffix in {".crt", ".pem"})
+        directories = [file.parent / "trusted_certs"] if file else []  # where `knife ssl fetch` puts them
+    directories.append(own_certificates(home))
+    for directory in dict.fromkeys(directories):
+        yield from sorted(path for path in directory.glob("*") if path.suffix in {".crt", ".pem"})
+
+
+def own_certificates(home: Path) -> Path:
+    """The directory of the certificates that ``pushy config fetch-ca`` was told to trust."""
+    return home / ".pushy/trusted_certs"
 
 
 def _verify_mode(value: _Value | None) -> bool:
@@ -250,9 +269,11 @@ def _verify_mode(value: _Value | None) -> bool:
     return _VERIFY_MODES[mode]
 
 
-def _read(path: Path, source: str) -> bytes:
-    """A small file.
+def read_small(path: Path, source: str) -> bytes:
+    """A file of at most :data:`MAX_FILE_BYTES`.
 
+    :param source: what named it, for errors
+    :raise ConfigurationError: it cannot be read.
     :raise FileNotFoundError: there is none.
     """
     try:

@@ -112,9 +112,7 @@ class _Feed:
             parser = Parser(self._take)
             silence = SILENCE if self._last_event_id else FIRST_EVENT
             try:
-                await self._server.feed(
-                    self._job_id, parser.feed, last_event_id=self._last_event_id, silence=silence
-                )
+                await self._server.feed(self._job_id, parser.feed, last_event_id=self._last_event_id, silence=silence)
             except (TooLarge, _NotAFeed):
                 return
             except CliError as error:

@@ -9,10 +9,14 @@ from typing import NoReturn
 
 import click
 
+from pushy_cli.completion_commands import COMPLETE_VARIABLE, completion
+from pushy_cli.config_commands import config
 from pushy_cli.errors import INTERRUPTED, reader_has_gone
+from pushy_cli.identity_commands import client, group, user
 from pushy_cli.job_commands import job
 from pushy_cli.node_commands import node
 from pushy_cli.options import Group, common_options
+from pushy_cli.start_commands import FOLLOWED_JOB_COMMANDS
 
 
 def _version() -> str:
@@ -51,8 +55,10 @@ def cli() -> None:
     """
 
 
-cli.add_command(job)
-cli.add_command(node)
+for command in FOLLOWED_JOB_COMMANDS:
+    job.add_command(command)
+for command in (job, node, client, user, group, config, completion):
+    cli.add_command(command)
 
 
 @cli.command("version")
@@ -60,10 +66,9 @@ cli.add_command(node)
 @click.pass_context
 def show_version(ctx: click.Context) -> None:
     """Show the version."""
-    if ctx.find_root().ensure_object(dict).get("format") == "json":
-        click.echo(f'{{"version": "{_version()}"}}')
-    else:
-        click.echo(f"pushy {_version()}")
+    forms = {"json": '{"version": "%s"}', "yaml": "version: %s", "names": "%s"}
+    form = forms.get(ctx.find_root().ensure_object(dict).get("format", "text"), "pushy %s")
+    click.echo(form % _version())
 
 
 def main() -> NoReturn:
@@ -71,7 +76,7 @@ def main() -> NoReturn:
     # Importing makes much and leaves no garbage; a session collects again.
     gc.disable()
     try:
-        status = cli.main(prog_name="pushy", standalone_mode=False)
+        status = cli.main(prog_name="pushy", complete_var=COMPLETE_VARIABLE, standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()

@@ -3,12 +3,15 @@
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
+from typing import Any
 
-from pushy_protocol.api import MAX_FILE_BYTES, InvalidRequest, JobRequest, decode_job_request, encode
+from attrs import frozen
+
+from pushy_protocol.api import MAX_FILE_BYTES, MAX_NUMBER, InvalidRequest, JobRequest, decode_job_request, encode
 
 _QUORUM = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(%?)")
 
@@ -17,42 +20,73 @@ class UsageProblem(ValueError):
     """An option or argument that is wrong; the text names it and says what was expected."""
 
 
-def make_request(
+@frozen(kw_only=True)
+class Draft:
+    """A job but for its nodes, which may have to be asked for."""
+
+    body: Mapping[str, Any]
+    quorum: str | None = None
+
+    @property
+    def command(self) -> str:
+        """What will be run."""
+        return str(self.body["command"])
+
+    @property
+    def capture(self) -> bool:
+        """Whether what it writes is collected."""
+        return bool(self.body["capture_output"])
+
+    def request(self, nodes: Sequence[str]) -> JobRequest:
+        """The request, checked by the rules that the server has too; nodes that are named twice count once.
+
+        :raise UsageProblem: something of it is wrong.
+        """
+        unique = tuple(dict.fromkeys(nodes))
+        body = {**self.body, "nodes": unique}
+        if self.quorum is not None:
+            body["quorum"] = parse_quorum(self.quorum, len(unique))
+        try:
+            return decode_job_request(encode(body))
+        except InvalidRequest as error:
+            raise UsageProblem("; ".join(error.args)) from None
+        except UnicodeEncodeError as error:
+            raise UsageProblem(f"expected text in UTF-8, got {error.object!r}") from None
+
+
+def make_draft(
     *,
     command: str,
-    nodes: Sequence[str],
     quorum: str | None = None,
     timeout: float | None = None,
     capture: bool = False,
     user: str | None = None,
     directory: str | None = None,
-    env: str | None = None,
+    env_json: str | None = None,
+    env: Sequence[str] = (),
     file: Path | None = None,
-) -> JobRequest:
-    """The request, checked by the rules that the server has too; nodes that are named twice count once.
+) -> Draft:
+    """A job without nodes; `file` is read, once.
 
     :param timeout: of the run, in seconds; None leaves it to the server
-    :param env: a JSON object of strings
+    :param env_json: a JSON object of strings
+    :param env: more of it, each ``NAME=VALUE``
     :param file: is sent along
     :raise UsageProblem: something of it is wrong.
     """
-    unique = tuple(dict.fromkeys(nodes))
     given = {
         "run_timeout": timeout,
-        "quorum": None if quorum is None else parse_quorum(quorum, len(unique)),
         "user": user,
         "dir": directory,
-        "env": None if env is None else _environment(env),
+        "env": _environment(env_json, env) if env or env_json is not None else None,
         "file": None if file is None else _file(file),
     }
-    body = {"command": command, "nodes": unique, "capture_output": capture}
+    body: dict[str, Any] = {"command": command, "capture_output": capture}
     body.update((name, value) for name, value in given.items() if value is not None)
-    try:
-        return decode_job_request(encode(body))
-    except InvalidRequest as error:
-        raise UsageProblem("; ".join(error.args)) from None
-    except UnicodeEncodeError as error:
-        raise UsageProblem(f"expected text in UTF-8, got {error.object!r}") from None
+    Draft(body=body).request(["any"])
+    if quorum is not None:
+        parse_quorum(quorum, MAX_NUMBER)
+    return Draft(body=body, quorum=quorum)
 
 
 def parse_quorum(text: str, node_count: int) -> int:
@@ -73,7 +107,19 @@ def parse_quorum(text: str, node_count: int) -> int:
     return int(amount)
 
 
-def _environment(text: str) -> dict[str, str]:
+def _environment(text: str | None, more: Sequence[str]) -> dict[str, str]:
+    environment = {} if text is None else _environment_of_json(text)
+    for pair in more:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise UsageProblem(f"--env: expected NAME=VALUE, got {pair!r}")
+        if name in environment:
+            raise UsageProblem(f"--env: expected every name once, got {name!r} twice")
+        environment[name] = value
+    return environment
+
+
+def _environment_of_json(text: str) -> dict[str, str]:
     def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
         names = [name for name, _ in items]
         if twice := next((name for name in names if names.count(name) > 1), None):

@@ -1,27 +1,13 @@
-"""Options that every command takes, and how a command's help is laid out. Imports nothing but click."""
+"""Options that every command takes, and how a command's help is laid out. Imports little but click."""
 
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from pushy_cli.params import Seconds
+
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Seconds(click.ParamType[float, str]):
-    """A time in seconds, more than none and less than for ever."""
-
-    name = "seconds"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number."""
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            self.fail(f"{value!r} is not a number of seconds greater than 0", param, ctx)
-        return seconds
 
 
 class CommonOption(click.Option):
@@ -103,7 +89,7 @@ _COMMON = (
     click.option(
         "-F",
         "--format",
-        type=click.Choice(["text", "json"]),
+        type=click.Choice(["text", "json", "yaml", "names"]),
         cls=CommonOption,
         help="Format of results.  [default: text]",
     ),
@@ -120,8 +106,25 @@ def common_options(function: F) -> F:
     return function
 
 
-def run(ctx: click.Context, command: Any) -> NoReturn:
-    """Run a command (a coroutine function of a session) with the common options that were given, and exit."""
-    from pushy_cli import session  # heavy: not for --help
+def view_options(function: F) -> F:
+    """Give a command the options that say how what several nodes wrote is put together."""
+    by_node = click.option(
+        "-L", "view", flag_value="by-node", help="Show what each node wrote one by one.  [default: the same together]"
+    )
+    diff = click.option("--diff", "view", flag_value="diff", help="Show how it differs from what most nodes wrote.")
+    grouped = click.option("--grouped", "view", flag_value="grouped", default="grouped", hidden=True)
+    return by_node(diff(grouped(function)))
 
-    session.run(ctx.find_root().ensure_object(dict), command)
+
+def run(ctx: click.Context, command: Any) -> None:
+    """Run a command (a coroutine function of a session) with the common options that were given, and exit.
+
+    Who runs the program within another may give its own `run` in the root context's `obj`.
+    """
+    given = dict(ctx.find_root().ensure_object(dict))
+    runner = given.pop("run", None)
+    if runner is None:
+        from pushy_cli import session  # heavy: not for --help
+
+        runner = session.run
+    runner(given, command)

@@ -1,7 +1,7 @@
 """Shows on a console how a job goes: a line that is redrawn, or, where that cannot be, a line for each change.
 
-The live line is drawn anew every second, so that its clock goes on, and for every change of the terminal's width, but
-not more often than a person can see.
+The live line is drawn anew every second, so that its clock goes on, and for every change of the terminal's width.
+Neither form is written for every event: ten thousand nodes have thirty thousand.
 """
 
 from types import TracebackType
@@ -15,17 +15,15 @@ from pushy_cli.standing import Standing
 from pushy_cli.terminal import Console
 from pushy_protocol.states import TERMINAL_JOB_STATUSES
 
-FRAME = 0.05
-"""Seconds between two drawings at least: ten thousand nodes have thirty thousand events."""
-
 TICK = 1.0
+"""Seconds after which the live line is drawn anew, for its clock."""
 
 
 def progress_on(console: Console, clock: Clock, *, quiet: bool = False) -> "Silent":
     """The progress that the console can show; with `quiet` only trouble is told. To be used in a `with`."""
     if quiet:
         return Silent(console)
-    return _Live(console, clock) if console.is_live else _Lines(console)
+    return _Live(console, clock) if console.is_live else _Lines(console, clock)
 
 
 class Silent:
@@ -65,55 +63,79 @@ class Silent:
         """Nothing is left to be removed."""
 
 
-class _Lines(Silent):
-    _last = ""
+class _Paced(Silent):
+    """Shows the newest standing, but not more often than `pause` seconds, unless the job's status changes."""
+
+    pause: float
+
+    def __init__(self, console: Console, clock: Clock) -> None:
+        super().__init__(console)
+        self._clock = clock
+        self._shown = clock.seconds() - self.pause
+        self._next: DelayedCall | None = None
+        self._standing: Standing | None = None
 
     def _show(self, standing: Standing) -> None:
+        changed = self._standing is None or self._standing.status != standing.status
+        self._standing = standing
+        since = self._clock.seconds() - self._shown
+        if changed or since >= self.pause:
+            self._draw_now()
+        else:
+            self._draw_in(self.pause - since)
+
+    def _draw_now(self) -> None:
+        if self._standing is not None:
+            self._shown = self._clock.seconds()
+            self._cancel()
+            self._draw(self._standing)
+
+    def _draw_in(self, seconds: float) -> None:
+        self._cancel()
+        self._next = self._clock.callLater(seconds, self._draw_now)
+
+    def _cancel(self) -> None:
+        if self._next and self._next.active():
+            self._next.cancel()
+
+    def _stop(self) -> None:
+        self._cancel()
+
+    def _draw(self, standing: Standing) -> None:
+        raise NotImplementedError
+
+
+class _Lines(_Paced):
+    pause = 1.0
+    _last = ""
+
+    def _draw(self, standing: Standing) -> None:
         line = render.change_line(standing)
         if line != self._last:
             self._console.note(line)
         self._last = line
 
 
-class _Live(Silent):
+class _Live(_Paced):
+    pause = 0.05
+
     def __init__(self, console: Console, clock: Clock) -> None:
-        super().__init__(console)
-        self._clock = clock
+        super().__init__(console, clock)
         self._began = clock.seconds()
-        self._drawn = -FRAME
-        self._next: DelayedCall | None = None
-        self._standing: Standing | None = None
 
     def __enter__(self) -> Self:
-        self._console.on_resize = self._draw
+        self._console.on_resize = self._draw_now
         return self
 
-    def _show(self, standing: Standing) -> None:
-        self._standing = standing
-        since = self._clock.seconds() - self._drawn
-        if since >= FRAME or standing.status in TERMINAL_JOB_STATUSES:
-            self._draw()
-        else:
-            self._draw_in(FRAME - since)
-
-    def _draw(self) -> None:
-        standing = self._standing
-        if standing is None:
-            return
-        self._drawn = self._clock.seconds()
+    def _draw(self, standing: Standing) -> None:
         if standing.status in TERMINAL_JOB_STATUSES:
-            self._stop()
+            self._console.live("")
             return
-        self._console.live(render.progress_line(standing, self._drawn - self._began, self._console.err_style))
+        elapsed = self._clock.seconds() - self._began
+        self._console.live(render.progress_line(standing, elapsed, self._console.err_style))
         self._draw_in(TICK)
 
-    def _draw_in(self, seconds: float) -> None:
-        if self._next and self._next.active():
-            self._next.cancel()
-        self._next = self._clock.callLater(seconds, self._draw)
-
     def _stop(self) -> None:
-        if self._next and self._next.active():
-            self._next.cancel()
+        super()._stop()
         self._console.on_resize = None
         self._console.live("")

@@ -6,15 +6,14 @@ or put into a line of ours it passes :func:`plain` or :func:`printable`.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from attrs import frozen
 
 from pushy_cli.folding import fold, natural_key
 from pushy_cli.standing import Standing, standing_of
-from pushy_protocol.api import Job, NodeState
+from pushy_protocol.api import Job, JobRequest, NodeState
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushy_protocol.timestamps import format_iso8601, parse_rfc1123
 
@@ -24,12 +23,12 @@ _ORDER = [
     *(NodeStatus.NACKED, NodeStatus.UNAVAILABLE, NodeStatus.WAS_READY),
     *(NodeStatus.RUNNING, NodeStatus.READY, NodeStatus.NEW),
 ]
-_GOOD, _BAD, _WARNING, _BUSY, _BOLD = "32", "31", "33", "36", "1"
+GOOD, BAD, WARNING, BUSY, BOLD = "32", "31", "33", "36", "1"
 _COLOURS = {
-    **dict.fromkeys(("succeeded", "complete", "available", "online"), _GOOD),
-    **dict.fromkeys(("failed", "crashed", "timed_out", "aborted", "quorum_failed", "offline"), _BAD),
-    **dict.fromkeys(("nacked", "unavailable", "was_ready"), _WARNING),
-    **dict.fromkeys(("new", "voting", "running", "ready"), _BUSY),
+    **dict.fromkeys(("succeeded", "complete", "available", "online"), GOOD),
+    **dict.fromkeys(("failed", "crashed", "timed_out", "aborted", "quorum_failed", "offline"), BAD),
+    **dict.fromkeys(("nacked", "unavailable", "was_ready"), WARNING),
+    **dict.fromkeys(("new", "voting", "running", "ready"), BUSY),
 }
 _ENDINGS: dict[str, str] = {
     JobStatus.COMPLETE: "is complete",
@@ -96,9 +95,9 @@ def change_line(standing: Standing) -> str:
 def progress_line(standing: Standing, elapsed: float, style: Style) -> str:
     """Where a job stands in one line that fits the width: status, time, bar, and as many counts as have room."""
     done, total = standing.settled, standing.total
-    pieces = [(f"{_words(standing.status):7}", _BOLD), (duration(elapsed), "")]
+    pieces = [(f"{_words(standing.status):7}", BOLD), (duration(elapsed), "")]
     if style.width is None or style.width >= 60:
-        pieces.append((bar(done, total, style), _BUSY))
+        pieces.append((bar(done, total, style), BUSY))
     pieces.append((f"{done}/{total}", ""))
     pieces += [(f"{n} {_words(status)}", _COLOURS.get(status, "")) for status, n in _ordered(standing.counts)]
     return _fitted(pieces, style)
@@ -106,7 +105,7 @@ def progress_line(standing: Standing, elapsed: float, style: Style) -> str:
 
 def reading_line(done: int, total: int, style: Style) -> str:
     """How much of the nodes' output has been fetched, as a line that fits the width."""
-    return _fitted([("output ", _BOLD), (bar(done, total, style), _BUSY), (f"{done}/{total}", "")], style)
+    return _fitted([("output ", BOLD), (bar(done, total, style), BUSY), (f"{done}/{total}", "")], style)
 
 
 def bar(done: int, total: int, style: Style) -> str:
@@ -125,13 +124,32 @@ def summary(job: Job, style: Style, elapsed: float | None = None) -> str:
         told = f"{number.get(NodeStatus.WAS_READY, 0)} of {_nodes(total)} ready"
     else:
         told = f"{succeeded} of {_nodes(total)} succeeded"
-    colour = _GOOD if succeeded == total and total else _COLOURS.get(job.status, "")
+    colour = GOOD if succeeded == total and total else _COLOURS.get(job.status, "")
     if job.status == JobStatus.COMPLETE and succeeded < total:
-        colour = _WARNING
+        colour = WARNING
     ending = _ENDINGS.get(job.status, f"is {_words(job.status)}")
     took = "" if elapsed is None else f", in {duration(elapsed)}"
-    headline = f"Job {plain(job.id)} {_paint(ending, colour, style)}: {told}{took}."
+    headline = f"Job {plain(job.id)} {paint(ending, colour, style)}: {told}{took}."
     return "\n".join([headline, *_status_rows(job, style)])
+
+
+def dry_run(request: JobRequest, nodes: Mapping[str, Sequence[str]], quorum: float, style: Style) -> str:
+    """Who would be asked to run a job, and whether they are enough."""
+    available = len(nodes.get("available", ()))
+    enough = available >= quorum
+    verdict = (
+        paint("The quorum would be reached", GOOD, style) if enough else paint("The quorum would fail", BAD, style)
+    )
+    lines = [
+        f"Nothing was started. {verdict}: {available} of {_nodes(len(request.nodes))} available, {quorum:g} needed."
+    ]
+    present = [(kind, names) for kind, names in nodes.items() if names]
+    width = max(len(kind) for kind, _ in present)
+    for kind, names in present:
+        told = _wrapped(fold(names), width + 2 + 2 + len(str(len(request.nodes))) + 2, style)
+        count = f"{len(names):{len(str(len(request.nodes)))}}"
+        lines.append(f"  {paint(f'{kind:{width}}', _COLOURS[kind], style)}  {count}  {told}")
+    return "\n".join(lines)
 
 
 def job_details(job: Job, style: Style) -> str:
@@ -139,7 +157,7 @@ def job_details(job: Job, style: Style) -> str:
     facts = {
         "Job": plain(job.id),
         "Command": plain(job.command),
-        "Status": f"{_paint(_words(job.status), _COLOURS.get(job.status, ''), style)} since {_time(job.updated_at)}",
+        "Status": f"{paint(_words(job.status), _COLOURS.get(job.status, ''), style)} since {_time(job.updated_at)}",
         "Created": _time(job.created_at),
         "Run timeout": f"{job.run_timeout:g} s",
         "As user": plain(job.user or ""),
@@ -149,41 +167,63 @@ def job_details(job: Job, style: Style) -> str:
         "Output": "captured" if job.capture_output else "",
         "Nodes": str(standing_of(job).total),
     }
-    lines = [f"{_paint(f'{name}:'.ljust(14), _BOLD, style)}{value}" for name, value in facts.items() if value]
-    return "\n".join([*lines, *_status_rows(job, style)])
+    return "\n".join([fact_lines(facts, style), *_status_rows(job, style)])
 
 
 def job_table(jobs: Iterable[Job], style: Style) -> str:
     """Jobs in a table, in the order given."""
     rows = [(plain(job.id), _words(job.status), _minute(job.created_at), plain(job.command)) for job in jobs]
-    return _table(("ID", "STATUS", "CREATED", "COMMAND"), rows, style)
+    return table(("ID", "STATUS", "CREATED", "COMMAND"), rows, style)
 
 
 def node_table(states: Iterable[NodeState], style: Style) -> str:
     """Nodes in a table, by name."""
     ordered = sorted(states, key=lambda state: natural_key(state.node_name))
     rows = [(plain(state.node_name), state.status, state.availability) for state in ordered]
-    return _table(("NODE", "STATUS", "AVAILABILITY"), rows, style)
+    return table(("NODE", "STATUS", "AVAILABILITY"), rows, style)
 
 
-def outputs(texts: Mapping[str, Mapping[bytes, Sequence[str]]], style: Style) -> Iterator[str]:
-    """What nodes wrote, one block for each different text, with the folded names of those who wrote it above it.
+def node_details(node: Mapping[str, Any], state: NodeState, style: Style) -> str:
+    """One node object, as far as people ask for it, and the node's presence."""
+    run_list = node.get("run_list")
+    facts = {
+        "Node": plain(str(node.get("name", state.node_name))),
+        "Status": paint(state.status, _COLOURS[state.status], style),
+        "Availability": paint(state.availability, _COLOURS[state.availability], style),
+        "Environment": plain(str(node.get("chef_environment", ""))),
+        "Run list": plain(", ".join(map(str, run_list))) if isinstance(run_list, list) else "",
+        "Platform": _platform(node),
+        "FQDN": _attribute(node, "fqdn"),
+        "IP address": _attribute(node, "ipaddress"),
+    }
+    return fact_lines(facts, style)
 
-    :param texts: by channel, each text and the nodes that wrote it
-    :return: blocks that end in a newline; bytes that are not UTF-8 are surrogates in them, as by `surrogateescape`
-    """
-    rule = ("─" if style.unicode else "-") * 15
-    for channel, by_text in texts.items():
-        for text, nodes in sorted(by_text.items(), key=lambda item: (-len(item[1]), natural_key(min(item[1])))):
-            if not text:
-                continue
-            title = f"{fold(nodes)} ({len(nodes)})" if len(nodes) > 1 else fold(nodes)
-            if channel != "stdout":
-                title += f" [{channel}]"
-            colour = _BAD if channel == "stderr" else _BUSY
-            header = "\n".join(_paint(line, colour, style) for line in (rule, title, rule))
-            body = printable(text.decode("utf-8", "surrogateescape"), style)
-            yield f"{header}\n{body}" if body.endswith("\n") else f"{header}\n{body}\n"
+
+def search_table(nodes: Iterable[Mapping[str, Any]], style: Style) -> str:
+    """Node objects in a table, in the order given."""
+    rows = [
+        (
+            *(plain(str(node.get("name"))), plain(str(node.get("chef_environment", ""))), _platform(node)),
+            plain(", ".join(map(str, node.get("run_list") or ()))),
+        )
+        for node in nodes
+    ]
+    return table(("NODE", "ENVIRONMENT", "PLATFORM", "RUN LIST"), rows, style)
+
+
+def fact_lines(facts: Mapping[str, str], style: Style) -> str:
+    """``Name:  value`` lines, without those that have no value."""
+    return "\n".join(f"{paint(f'{name}:'.ljust(14), BOLD, style)}{value}" for name, value in facts.items() if value)
+
+
+def _platform(node: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, (_attribute(node, "platform"), _attribute(node, "platform_version"))))
+
+
+def _attribute(node: Mapping[str, Any], name: str) -> str:
+    automatic = node.get("automatic")
+    value = automatic.get(name) if isinstance(automatic, dict) else None
+    return plain(value) if isinstance(value, str) else ""
 
 
 def _status_rows(job: Job, style: Style) -> list[str]:
@@ -193,7 +233,8 @@ def _status_rows(job: Job, style: Style) -> list[str]:
     for status, names in _by_status(job):
         by_reason: dict[str, list[str]] = {}
         for name in names:
-            by_reason.setdefault(reasons.get(name, ""), []).append(name)
+            reason = reasons.get(name, "")
+            by_reason.setdefault("" if reason == status else reason, []).append(name)
         rows += [(status, group, reason) for reason, group in sorted(by_reason.items())]
     status_width = max((len(status) for status, _, _ in rows), default=0)
     count_width = max((len(str(len(group))) for _, group, _ in rows), default=0)
@@ -201,7 +242,7 @@ def _status_rows(job: Job, style: Style) -> list[str]:
     for status, group, reason in rows:
         told = f"{fold(group)} ({plain(reason)})" if reason else fold(group)
         indent = 2 + status_width + 2 + count_width + 2
-        first = f"  {_paint(f'{_words(status):{status_width}}', _COLOURS.get(status, ''), style)}"
+        first = f"  {paint(f'{_words(status):{status_width}}', _COLOURS.get(status, ''), style)}"
         lines.append(f"{first}  {len(group):{count_width}}  {_wrapped(told, indent, style)}")
     return lines
 
@@ -229,7 +270,7 @@ def _wrapped(names: str, indent: int, style: Style) -> str:
     return f"\n{' ' * indent}".join(line.rstrip() for line in lines)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
     """Columns two spaces apart; the last one is cut where the place is too narrow for it."""
     widths = [max(_columns(row[column]) for row in (header, *rows)) for column in range(len(header) - 1)]
     lines = []
@@ -239,7 +280,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -
         cells.append(row[-1] if room is None else _cut(row[-1], max(room, 8), style))
         for column, (name, text) in enumerate(zip(header, row, strict=True)):
             colour = _COLOURS.get(text.replace(" ", "_"), "") if name in _COLOURED_COLUMNS else ""
-            cells[column] = _paint(cells[column], colour if number else _BOLD, style)
+            cells[column] = paint(cells[column], colour if number else BOLD, style)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
@@ -252,7 +293,7 @@ def _fitted(pieces: Iterable[tuple[str, str]], style: Style) -> str:
         used += len(text) + (2 if shown else 0)
         if style.width is not None and used > style.width:
             break
-        shown.append(_paint(text, colour, style))
+        shown.append(paint(text, colour, style))
     return "  ".join(shown)
 
 
@@ -276,7 +317,8 @@ def _cut(text: str, width: int, style: Style) -> str:
     return text + mark
 
 
-def _paint(text: str, colour: str, style: Style) -> str:
+def paint(text: str, colour: str, style: Style) -> str:
+    """The text in a colour (an SGR code), where there are colours."""
     return f"\x1b[{colour}m{text}\x1b[0m" if style.colour and colour else text
 
 
@@ -294,6 +336,11 @@ def _time(text: str) -> str:
         return format_iso8601(parse_rfc1123(text)).replace("T", " ")
     except ValueError:
         return plain(text)
+
+
+def moment(epoch: float) -> str:
+    """Seconds since the epoch as ``2026-01-31 12:00:00Z``."""
+    return format_iso8601(epoch).replace("T", " ")
 
 
 def _minute(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from OpenSSL import SSL, crypto
+from twisted.internet.abstract import isIPAddress
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import CertificateOptions, optionsForClientTLS, platformTrust
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -40,7 +41,7 @@ class Policy:
     def creatorForNetloc(self, hostname: bytes, port: int) -> ConnectionCreator:
         """What makes connections to that server; Twisted calls it."""
         if not self._verify:
-            return CertificateOptions()
+            return Unverified(hostname)
         options = optionsForClientTLS(hostname.decode("ascii"), trustRoot=platformTrust())
         return _Creator(cast("ConnectionCreator", options), self._trusted)
 
@@ -58,6 +59,21 @@ class _Creator:
         store = connection.get_context().get_cert_store()
         assert store is not None  # a new context has one
         _load(store, self._trusted)
+        return connection
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class Unverified:
+    """Makes connections that believe whoever answers; the server is still told which name is asked for."""
+
+    def __init__(self, hostname: bytes) -> None:
+        self._hostname = hostname
+
+    def clientConnectionForTLS(self, _protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """A TLS connection, not yet connected."""
+        connection = SSL.Connection(CertificateOptions().getContext(), None)
+        if not isIPAddress(self._hostname.decode("ascii")) and b":" not in self._hostname:
+            connection.set_tlsext_host_name(self._hostname)
         return connection
 
 

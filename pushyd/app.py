@@ -34,11 +34,12 @@ from pushyd.jobs import JobService
 from pushyd.live_jobs import LiveJobs
 from pushyd.nodes import NodeService
 from pushyd.results import Results
+from pushyd.retention import Retention
 from pushyd.sessions import Sessions
-from pushyd.state_dir import StateDir, StateDirError, lock
+from pushyd.state_dir import StateDir, StateDirError
 from pushyd.store.interface import Store, StoreUnavailable
 from pushyd.store.sql import SqlStore
-from pushyd.web import agent_config, feeds, identity, jobs, nodes, output, status
+from pushyd.web import agent_config, feeds, identity, jobs, nodes, openapi, output, status
 from pushyd.web.app import Api
 
 ADMIN = "admin"
@@ -60,12 +61,23 @@ class PushServer(Service):
     log = Logger()
 
     def __init__(
-        self, *, reactor: Any, settings: Settings, state: StateDir, now: Callable[[], float], failed: Callable[[], None]
+        self,
+        *,
+        reactor: Any,
+        settings: Settings,
+        state: StateDir,
+        lock: int,
+        now: Callable[[], float],
+        failed: Callable[[], None],
     ) -> None:
-        """:param now: seconds since the epoch; `failed` is called where the server could not start"""
+        """:param lock: the descriptor that holds the lock of the state directory
+        :param now: seconds since the epoch
+        :param failed: called where the server could not start
+        """
         self._reactor = reactor
         self._settings = settings
         self._state = state
+        self._lock = lock
         self._now = now
         self._failed = failed
         self._incarnation_id = str(uuid4())
@@ -97,9 +109,11 @@ class PushServer(Service):
             self._failed()
 
     async def _start_in_order(self) -> None:
-        held = lock(self._state.path)
-        self._started.callback(os.close, held)
-        store = SqlStore(url=self._settings.database, reactor=self._reactor)
+        self._started.callback(os.close, self._lock)
+        try:
+            store = SqlStore(url=self._settings.database, reactor=self._reactor)
+        except ValueError as error:
+            raise StartError(str(error)) from None
         self._started.push_async_callback(self._close, store)
         await store.open()
         await self._introduce(store)
@@ -118,7 +132,16 @@ class PushServer(Service):
         if unfinished := await job_service.take_up(_ABSENCE_SECONDS):
             self.log.info("Going on with {count} jobs that were not finished", count=unfinished)
         self._open_channels(node_service, command, heartbeat)
-        api = self._api(store, sessions, node_service, live_jobs, job_service)
+        retention = Retention(
+            store=store,
+            clock=self._reactor,
+            now=self._now,
+            days=self._settings.job_retention_days,
+            count=self._settings.job_retention_count,
+        )
+        self._started.callback(retention.stop)
+        retention.start()
+        api = self._api(store, sessions, node_service, live_jobs, job_service, retention)
         feeds.add_routes(
             api,
             feeds=feed_service,
@@ -229,21 +252,24 @@ class PushServer(Service):
         node_service: NodeService,
         live_jobs: LiveJobs,
         job_service: JobService,
+        retention: Retention,
     ) -> Api:
         settings = self._settings
         host = f"{_in_url(settings.server_name)}:{settings.api_port}"
-        api = Api(identity=LocalIdentity(store), now=self._now)
+        directory = LocalIdentity(store, seconds=self._reactor.seconds)
+        api = Api(identity=directory, now=self._now)
         status.add_routes(
             api,
             incarnation_id=self._incarnation_id,
             online_nodes=node_service.online_count,
             live_jobs=live_jobs.ids,
         )
-        jobs.add_routes(api, jobs=job_service, host=host)
+        openapi.add_routes(api)
+        jobs.add_routes(api, jobs=job_service, retention=retention, host=host)
         output.add_routes(api, jobs=job_service)
         nodes.add_routes(api, nodes=node_service)
-        agent_config.add_routes(api, sessions=sessions, offer=self._offer())
-        identity.add_routes(api, host=host, make_key=_make_rsa_key)
+        agent_config.add_routes(api, sessions=sessions, nodes=store, offer=self._offer())
+        identity.add_routes(api, directory=directory, nodes=store, sessions=sessions, host=host, make_key=_make_rsa_key)
         return api
 
     def _offer(self) -> agent_config.Offer:

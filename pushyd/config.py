@@ -8,6 +8,7 @@ import re
 import socket
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from msgspec import Meta
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[int, Meta(ge=1, le=31_536_000)]
 Milliseconds = Annotated[int, Meta(ge=10, le=3_600_000)]
-ORGANIZATION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,254}$"
+ORGANIZATION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,254}\Z"
 
 
 class ConfigError(Exception):
@@ -27,7 +28,7 @@ class ConfigError(Exception):
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every setting, by the original's names where it had one. See :data:`HELP` for what each is for."""
 
-    server_name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:-]{1,253}$")] = msgspec.field(
+    server_name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:-]{1,253}\Z")] = msgspec.field(
         default_factory=socket.getfqdn
     )
     organization: Annotated[str, Meta(pattern=ORGANIZATION_PATTERN)] = "default"
@@ -37,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_port: Port = 10003
     command_port: Port = 10002
     server_heartbeat_port: Port = 10000
-    zeromq_listen_address: Annotated[str, Meta(pattern=r"^tcp://[^/]+$")] = "tcp://*"
+    zeromq_listen_address: Annotated[str, Meta(pattern=r"^tcp://[^/\s]+\Z")] = "tcp://*"
     heartbeat_interval: Milliseconds = 1000
     down_threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.6
     decay_window: Annotated[int, Meta(ge=1, le=1000)] = 4
@@ -51,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     config_lifetime: Seconds = 3600
     max_body_size: Annotated[int, Meta(ge=4096, le=16_777_216)] = 65536
     max_time_skew: Seconds = 300
+    job_retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
+    job_retention_count: Annotated[int, Meta(ge=0, le=2_000_000_000)] = 0
     validate_client_node_name: bool = True
 
     @property
@@ -93,6 +96,8 @@ HELP: Mapping[str, str] = {
     "config_lifetime": "seconds after which an agent fetches its configuration again",
     "max_body_size": "bytes of the largest message on the command channel",
     "max_time_skew": "seconds that an agent's clock may be off",
+    "job_retention_days": "days after which an ended job is deleted; 0: never",
+    "job_retention_count": "jobs that each organization keeps, the newest of them; 0: all",
     "validate_client_node_name": "a client may only fetch the configuration of the node of its own name",
 }
 
@@ -113,7 +118,17 @@ def load(path: Path | None, overrides: Mapping[str, str]) -> Settings:
     ports = ("api_port", "command_port", "server_heartbeat_port")
     if len({getattr(settings, port) for port in ports}) < len(ports):
         raise ConfigError(f"{path or 'command line'}: {', '.join(ports)}: expected three different ports")
+    if ":" in settings.server_name and not _is_address(settings.server_name):
+        raise ConfigError(f"{path or 'command line'}: server_name: expected a host name or an address, without a port")
     return settings
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -115,12 +115,6 @@ class Feed:
         data = {"timestamp": _format_microseconds(at)}
         return sse_event("start_of_history", f"{self._prefix}-{self.begin}", data)
 
-    def time_before(self, place: int, now: float) -> str:
-        """A timestamp that is before that of the event at a place; `now` where there is none yet."""
-        if place >= self.end:
-            return format_time(now)
-        return _format_microseconds(_timestamp_of(self._events[place - self._dropped].text) - 1)
-
     def read(self, place: int, limit: int) -> bytes:
         """At most `limit` events from a place that is not before :attr:`begin`."""
         start = place - self._dropped

@@ -17,7 +17,7 @@ from pushyd.clock import Clock
 from pushyd.domain.job import JobSpec
 from pushyd.job_messages import commit_fields
 from pushyd.live_jobs import LiveJobs
-from pushyd.store.interface import JobStore, JobSummary, StoredJob, StoreUnavailable
+from pushyd.store.interface import JobQuery, JobStore, JobSummary, StoredJob, StoreUnavailable
 
 _STORED_SECONDS = 10.0
 """How long a reader waits for the store to have what has happened."""
@@ -109,10 +109,13 @@ class JobService:
             return await self._store.job(organization, job_id)
         return job if job.spec.organization == organization else None
 
-    async def jobs(self, organization: str, limit: int) -> Sequence[JobSummary]:
-        """The newest jobs of an organization, newest first."""
+    async def jobs(self, organization: str, query: JobQuery) -> Sequence[JobSummary]:
+        """The newest jobs of an organization that are as the query says, newest first.
+
+        :raise UnknownJob: there is no job `before` which they were made
+        """
         await self._recorded()
-        return await self._store.jobs(organization, limit)
+        return await self._store.jobs(organization, query)
 
     async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
         """What a node's command wrote to `stdout` or `stderr`; None when none was captured."""

@@ -76,6 +76,8 @@ class _Live:
     job: Job
     updated_at: float
     timer: DelayedCall | None = None
+    may_run: bool = False
+    """It is kept that the nodes shall run."""
     reasons: dict[str, str] = field(factory=dict)
 
 
@@ -113,6 +115,7 @@ class LiveJobs:
             self._feeds.restore(stored.spec, feed)
             job = Job.restored(stored.spec, stored.status, stored.nodes, aborting=stored.aborting)
             live = _Live(job=job, updated_at=stored.updated_at, reasons=dict(stored.reasons))
+            live.may_run = stored.status is JobStatus.RUNNING
             self._live[stored.spec.id] = live
             taken_up.append(live)
             self._step(live, TakenUp(max(0.0, self._now() - stored.updated_at)))
@@ -191,7 +194,7 @@ class LiveJobs:
                     self._nodes.send(node.organization, [node.name], messages.Commit, commit_fields(live.job.spec))
                 case _ if not carries_on:
                     self._step(live, FromNode(node.name, NodeEvent.DOWN))
-                case NodeStatus.READY if live.job.status is JobStatus.RUNNING:
+                case NodeStatus.READY if live.may_run:  # else it will be told with the others
                     self._nodes.send(node.organization, [node.name], messages.Run, {"job_id": job_id})
 
     def on_down(self, node: NodeRef) -> None:
@@ -257,6 +260,7 @@ class LiveJobs:
     async def _send_run(self, live: _Live, nodes: Sequence[str]) -> None:
         """Tell the nodes to run once it is kept that they shall: a server that starts again must know it."""
         await self._store.recorded()
+        live.may_run = True
         job = live.job
         if job.status is JobStatus.RUNNING and not job.aborting:
             ready = [node for node in nodes if job.nodes[node] is NodeStatus.READY]

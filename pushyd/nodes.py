@@ -78,6 +78,10 @@ class NodeService:
         self._sessions = sessions
         self._rule = rule
         self._nodes: dict[NodeRef, Node] = {}
+        # The CURVE key behind each node's route. A node that has another one by now has to speak with it first: what
+        # it is told until then is held, for whoever has the old key is not the node any more.
+        self._keys: dict[NodeRef, str] = {}
+        self._held: dict[NodeRef, list[bytes]] = {}
         # The nodes in rehab, and when they were last told to abort.
         self._told: dict[NodeRef, float] = {}
         self._rehab_seconds = rehab_seconds
@@ -160,7 +164,11 @@ class NodeService:
         carries_on = awaits and "resume" in extensions
         before = known.presence
         now = self._clock.seconds()
+        if session:
+            self._keys[node] = session.registration.curve_key
         self._step(node, known, Heard(now, kind, message.incarnation_id, route, unknown, resumes=carries_on))
+        for body in self._held.pop(node, ()):
+            self._send_to(node, body)
         # A result that is said again changes nothing; with 2.x it is a node out of step, which the job deals with.
         # Asked again, for the step may have ended the job: a node that was restarted is down first.
         tells = concerns and kind is not Kind.HEARTBEAT and (awaits or not is_result)
@@ -182,6 +190,7 @@ class NodeService:
                     self._send_to(ref, self._channel.encode(messages.Ack, {}))
                 case NodeEffect.WENT_DOWN:
                     self.log.info("Node {node} is down", node="/".join(ref))
+                    self._held.pop(ref, None)
                     self._jobs.on_down(ref)
         if node.presence is not before:
             if node.presence is not Presence.REHAB:
@@ -191,8 +200,12 @@ class NodeService:
 
     def _send_to(self, ref: NodeRef, body: bytes) -> None:
         node, session = self._nodes.get(ref), self._sessions.of(ref)
-        if node and session and node.presence is not _OFFLINE:
+        if node is None or session is None or node.presence is _OFFLINE:
+            return
+        if self._keys.get(ref) == session.registration.curve_key:
             self._channel.send(node.route, session.session_key, body)
+        else:
+            self._held.setdefault(ref, []).append(body)
 
     def _look_at_clock(self) -> float:
         """The time; notices on the way that this process stood still."""

@@ -20,6 +20,10 @@ EXTENSIONS = ("reasons", "results", "resume")
 _SALT_BYTES = 16
 
 
+class KeyTaken(Exception):
+    """A CURVE key is another node's."""
+
+
 @frozen(kw_only=True)
 class Session:
     """What is agreed with one node."""
@@ -38,6 +42,7 @@ class Sessions:
         self._store = store
         self._by_node: dict[NodeRef, Session] = {}
         self._by_peer: dict[str, Session] = {}
+        self._being_kept: dict[str, NodeRef] = {}  # CURVE keys, and who will have them
 
     async def load(self) -> None:
         """Take up the sessions of earlier runs."""
@@ -48,7 +53,12 @@ class Sessions:
         """Let a CURVE key (Z85) in, for this node alone and instead of the one that it had; kept when this returns.
 
         The caller has been authenticated, and may act for the node.
+
+        :raise KeyTaken: another node has the key; it is public, so who presents it need not be who made it
+        :raise StoreUnavailable: it could not be kept, and what was is unchanged
         """
+        if self._holder(curve_key) not in (None, node):
+            raise KeyTaken(curve_key)
         before = self._by_node.get(node)
         registration = Registration(
             organization=node.organization,
@@ -58,15 +68,19 @@ class Sessions:
             protocol_version=version,
         )
         if before is None or before.registration != registration:
-            await self._store.save_registration(registration)
+            self._being_kept[curve_key] = node
+            try:
+                await self._store.save_registration(registration)
+            finally:
+                self._being_kept.pop(curve_key, None)
         return self._add(registration)
 
     async def revoke(self, node: NodeRef) -> None:
         """End a node's session, now: what it says is dropped from here on, and a later session has another key."""
-        session = self._by_node.pop(node, None)
-        if session:
-            self._by_peer.pop(session.registration.curve_key, None)
+        self._remove(node)
         await self._store.delete_registration(node.organization, node.name)
+        # One that was being admitted meanwhile is no longer kept either.
+        self._remove(node)
 
     def by_peer(self, curve_key: str) -> Session | None:
         """The session of what connected with this key."""
@@ -89,11 +103,18 @@ class Sessions:
             extensions=frozenset(offered),
             registration=registration,
         )
-        before = self._by_node.get(node)
-        if before and self._by_peer.get(before.registration.curve_key) is before:
-            del self._by_peer[before.registration.curve_key]
+        self._remove(node)
         self._by_node[node] = self._by_peer[registration.curve_key] = session
         return session
+
+    def _remove(self, node: NodeRef) -> None:
+        session = self._by_node.pop(node, None)
+        if session and self._by_peer.get(session.registration.curve_key) is session:
+            del self._by_peer[session.registration.curve_key]
+
+    def _holder(self, curve_key: str) -> NodeRef | None:
+        session = self._by_peer.get(curve_key)
+        return session.node if session else self._being_kept.get(curve_key)
 
     def _session_key(self, node: NodeRef, salt: bytes) -> bytes:
         text = b"\0".join((salt, node.organization.encode(), node.name.encode()))

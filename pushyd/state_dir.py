@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import field, frozen
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -28,6 +29,8 @@ FORMAT = 1
 """Of the directory; a higher number is of a newer version and refused."""
 
 _SESSION_SECRET_BYTES = 32
+
+T = TypeVar("T")
 
 
 class StateDirError(Exception):
@@ -91,17 +94,43 @@ def open_state_dir(path: Path, server_name: str) -> StateDir:
 
 
 def lock(path: Path) -> int:
-    """Make sure that one server uses the directory; the descriptor that is returned holds the lock.
+    """Make sure that one server uses the directory, which is made where there is none; to be called before anything is
+    written into it.
 
-    :raise StateDirError: another one does
+    :return: a descriptor that holds the lock, also over a fork
+    :raise StateDirError: another one does, or the directory cannot be made
     """
-    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateDirError(f"{error.filename or path}: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise StateDirError(f"{path}: another pushyd uses this state directory; stop it first") from None
     return descriptor
+
+
+def lock_is_held(path: Path) -> bool:
+    """Whether a server uses the directory now.
+
+    :raise StateDirError: the directory cannot be read
+    """
+    try:
+        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StateDirError(f"{error.filename or path}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _check_format(path: Path) -> None:
@@ -139,21 +168,42 @@ def _curve_keys(path: Path, secret: bytes) -> CurveKeyPair:
 
 
 def _make_certificates(path: Path, server_name: str) -> None:
-    """The CA once; the server's certificate anew when the server's name has changed."""
+    """The CA once; the server's certificate anew when its name or its CA has changed. An operator's own is kept."""
     ca_key, ca_cert = path / "ca-key.pem", path / "ca.pem"
+    key, cert = path / "tls-key.pem", path / "tls-cert.pem"
+    names = _names(server_name)
+    if cert.exists() and key.exists():
+        served = _issued(key, cert)
+        if not certificates.is_ours(served.certificate):
+            return
+        # The CA's key is not needed for this: an operator may keep it elsewhere.
+        if ca_cert.exists() and certificates.fits(served, _parsed(ca_cert, certificates.parse_certificate), names[0]):
+            return
     if not (ca_key.exists() and ca_cert.exists()):
-        authority = certificates.make_authority(f"pushyd {server_name}")
+        authority = certificates.make_authority(server_name)
         write_private(ca_key, authority.key_pem, overwrite=True)
         write_private(ca_cert, authority.certificate_pem, overwrite=True)
         ca_cert.chmod(0o644)
-    certificate, key = path / "tls-cert.pem", path / "tls-key.pem"
-    names = _names(server_name)
-    if certificate.exists() and key.exists() and certificates.is_for(certificate.read_bytes(), names):
-        return
-    authority = certificates.Issued(key_pem=ca_key.read_bytes(), certificate_pem=ca_cert.read_bytes())
-    issued = certificates.issue(authority, names)
+    authority = _issued(ca_key, ca_cert)
+    try:
+        issued = certificates.issue(authority, names)
+    except ValueError as error:
+        raise StateDirError(f"{ca_key}, {ca_cert}: {error}") from None
     write_private(key, issued.key_pem, overwrite=True)
-    write_private(certificate, issued.certificate_pem + authority.certificate_pem, overwrite=True)
+    write_private(cert, issued.certificate_pem + authority.certificate_pem, overwrite=True)
+
+
+def _issued(key: Path, certificate: Path) -> certificates.Issued:
+    return certificates.Issued(
+        key=_parsed(key, certificates.parse_key), certificate=_parsed(certificate, certificates.parse_certificate)
+    )
+
+
+def _parsed(path: Path, parse: Callable[[bytes], T]) -> T:
+    try:
+        return parse(path.read_bytes())
+    except ValueError as error:
+        raise StateDirError(f"{path}: {error}") from None
 
 
 def _names(server_name: str) -> tuple[str, ...]:

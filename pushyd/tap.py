@@ -40,10 +40,11 @@ def makeService(options: Options) -> Service:
     from twisted.internet import reactor
 
     from pushyd.app import PushServer
-    from pushyd.state_dir import StateDirError, open_state_dir
+    from pushyd.state_dir import StateDirError, lock, open_state_dir
 
     try:
         settings = options.settings()
+        held = lock(Path(settings.state_dir))
         state = open_state_dir(Path(settings.state_dir), settings.server_name)
     except (ConfigError, StateDirError) as error:
         raise SystemExit(f"pushyd: {error}") from None
@@ -60,7 +61,7 @@ def makeService(options: Options) -> Service:
     # The reactor's own handler has twistd end by the signal; to be asked to stop is no failure. It is in place only
     # once the reactor runs.
     concrete.callWhenRunning(signal.signal, signal.SIGTERM, lambda *_: concrete.callFromThread(concrete.stop))
-    return PushServer(reactor=concrete, settings=settings, state=state, now=time.time, failed=failed)
+    return PushServer(reactor=concrete, settings=settings, state=state, lock=held, now=time.time, failed=failed)
 
 
 def _exit_with_failure() -> None:

@@ -1,14 +1,12 @@
 """Where principals and groups come from: pushyd's own store, or (later) a Chef Server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from attrs import frozen
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-
-class AlreadyExists(Exception):
-    """A principal of that name is there; nothing was changed."""
+from pushyd.store.interface import IdentityStore
 
 
 @frozen(kw_only=True)
@@ -56,8 +54,18 @@ class Identity(Protocol):
     async def groups(self, organization: str) -> Mapping[str, Group]:
         """The groups of an organization by name."""
 
-    async def create_client(self, organization: str, name: str, public_key: str) -> None:
-        """A new client with one key (PEM).
+    async def founding_organization(self) -> str:
+        """The organization that was made first, whose `admins` administer the server."""
 
-        :raise AlreadyExists: the organization has a client of that name
+
+class Directory(Identity, Protocol):
+    """An :class:`Identity` that is kept here, and so can be changed here."""
+
+    kept: IdentityStore
+    """For reading; it also makes the changes, but only within :meth:`change`."""
+
+    async def change(self, made: Awaitable[int]) -> None:
+        """Wait for a change that `kept` makes; when this returns, all methods of `Identity` know of it.
+
+        :raise AlreadyExists, NotFound, StoreUnavailable: as the change does
         """

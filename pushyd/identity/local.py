@@ -1,56 +1,109 @@
-"""Principals and groups from pushyd's own store, and the first of them on an empty one."""
+"""Principals and groups from pushyd's own store, and the first of them on an empty one.
+
+A request of a node needs its keys and the groups of its organization. They are held here, so that ten thousand nodes
+cost the store nothing, and dropped as soon as anything about identity is changed: at once where this process changed
+it, and within a second where another one did (`pushyd-ctl`), for then the store's generation is not the one known.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import TypeVar
 from uuid import uuid4
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from pushy_protocol.keys import parse_public_key
-from pushyd.identity.interface import AlreadyExists, Group, Principal
+from pushyd.identity.interface import Group, Principal
 from pushyd.store import interface as store
 
-ADMINS = "admins"
+BELIEVED_SECONDS = 1.0
+"""How long what is held is believed without a look at the generation."""
+
+_HELD_NAMES = 50_000
+
+T = TypeVar("T")
 
 
 class LocalIdentity:
-    """The identity backend over the store."""
+    """The identity backend over the store; a :class:`pushyd.identity.interface.Directory`."""
 
-    def __init__(self, kept: store.IdentityStore) -> None:
-        self._store = kept
+    def __init__(
+        self, kept: store.IdentityStore, *, seconds: Callable[[], float], believed_seconds: float = BELIEVED_SECONDS
+    ) -> None:
+        """:param seconds: of a clock that never goes back"""
+        self.kept = kept
+        self._seconds = seconds
+        self._believed_seconds = believed_seconds
+        self._generation: int | None = None  # that what is held is of
+        self._looked = 0.0
+        self._drops = 0
+        self._held: dict[tuple[str, ...], object] = {}
 
     async def organization_exists(self, name: str) -> bool:
         """Whether there is such an organization."""
-        return await self._store.organization(name) is not None
+        return await self._get(("organization", name), lambda: self.kept.organization(name)) is not None
+
+    async def founding_organization(self) -> str:
+        """The organization that was made first, whose `admins` administer the server; empty where there is none."""
+        found = await self._get(("organizations",), self.kept.organizations)
+        return found[0].name if found else ""
 
     async def principals(self, organization: str, name: str) -> Sequence[Principal]:
         """Everyone of that name: the user, associated with the organization or not, and its client."""
-        return [
-            Principal(
-                name=found.name,
-                is_user=found.kind == "user",
-                public_keys=tuple(_parse(pem) for pem in found.public_keys),
-                associated=found.associated,
-            )
-            for found in await self._store.principals(organization, name)
-        ]
+
+        async def load() -> Sequence[Principal]:
+            return [_principal(found) for found in await self.kept.principals(organization, name)]
+
+        return await self._get(("principals", organization, name), load)
 
     async def groups(self, organization: str) -> Mapping[str, Group]:
         """The groups of an organization by name."""
-        return {
-            name: Group(users=group.users, clients=group.clients, groups=group.groups)
-            for name, group in (await self._store.groups(organization)).items()
-        }
 
-    async def create_client(self, organization: str, name: str, public_key: str) -> None:
-        """A new client with one key (PEM).
+        async def load() -> Mapping[str, Group]:
+            return {
+                name: Group(users=group.users, clients=group.clients, groups=group.groups)
+                for name, group in (await self.kept.groups(organization)).items()
+            }
 
-        :raise AlreadyExists: the organization has a client of that name
-        """
+        return await self._get(("groups", organization), load)
+
+    async def change(self, made: Awaitable[int]) -> None:
+        """Wait for a change that the store makes; when this returns, all methods here know of it."""
         try:
-            await self._store.create_client(organization, name, public_key)
-        except store.AlreadyExists:
-            raise AlreadyExists(f"client '{name}'") from None
+            generation = await made
+        except BaseException:
+            self._drop()  # it may have been done, or be done yet; then the store's generation will tell
+            raise
+        self._drop()
+        self._generation = generation  # what is loaded from now on has seen this change and all before it
+
+    async def _get(self, key: tuple[str, ...], load: Callable[[], Awaitable[T]]) -> T:
+        """What is held under `key`; else what is loaded, and held if it is something and nothing changed meanwhile."""
+        await self._look()
+        held: T | None = self._held.get(key)  # type: ignore[assignment]  # what was loaded for this key
+        if held is not None:
+            return held
+        drops = self._drops
+        loaded = await load()
+        # Nobody who is not there is held: a new client is found at once, and names made up by strangers cost nothing.
+        if loaded and drops == self._drops and len(self._held) < _HELD_NAMES:
+            self._held[key] = loaded
+        return loaded
+
+    async def _look(self) -> None:
+        """Drop what is held where the store's generation is not the one that it is of."""
+        now = self._seconds()
+        if self._generation is not None and now - self._looked < self._believed_seconds:
+            return
+        generation = await self.kept.identity_generation()
+        if generation != self._generation:
+            self._drop()
+            self._generation = generation
+        self._looked = now
+
+    def _drop(self) -> None:
+        self._drops += 1
+        self._held = {}
 
 
 async def introduce(
@@ -58,28 +111,38 @@ async def introduce(
 ) -> bool:
     """Make an organization with its first user, in group `admins`, and its validator; False where it was there.
 
-    The group is made last: where a crash left a part of it, the next start makes the rest.
+    The group gets its member last: where a crash left a part of it, the next start makes the rest.
 
     :param admin_key: PEM of the public key, as is `validator_key`
     """
-    if ADMINS in await kept.groups(organization):
+    admins = (await kept.groups(organization)).get(store.ADMINS)
+    if admins and (admins.users or admins.clients or admins.groups):
         return False
-    steps: list[Callable[[], Awaitable[None]]] = [
+    steps: list[Callable[[], Awaitable[int]]] = [
         lambda: kept.create_organization(organization, uuid4().hex),
         lambda: kept.create_user(admin, admin_key, [organization]),
         lambda: kept.create_client(organization, validator, validator_key),
-        lambda: kept.create_group(organization, ADMINS),
+        lambda: kept.create_group(organization, store.ADMINS),
     ]
     for make in steps:
         try:
             await make()
         except store.AlreadyExists:
             continue
-    await kept.add_to_group(organization, ADMINS, "user", admin)
+    await kept.add_to_group(organization, store.ADMINS, "user", admin)
     return True
 
 
-# The keys of a fleet: parsing one takes longer than checking a signature with it.
+def _principal(found: store.StoredPrincipal) -> Principal:
+    return Principal(
+        name=found.name,
+        is_user=found.kind == "user",
+        public_keys=tuple(_parse(pem) for pem in found.public_keys),
+        associated=found.associated,
+    )
+
+
+# Kept when what is held is dropped: parsing a key takes longer than checking a signature with it.
 @lru_cache(maxsize=20_000)
 def _parse(pem: str) -> RSAPublicKey:
     return parse_public_key(pem.encode())

@@ -1,6 +1,8 @@
 """Recorded changes of jobs: of many, what is left to be written. Pure; nothing of a database is known here."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
+
+from attrs import evolve
 
 from pushyd.store.interface import AbortRequest, Change, FeedText, JobStatusChange, NodeStatusChange, OutputCaptured
 
@@ -8,19 +10,27 @@ from pushyd.store.interface import AbortRequest, Change, FeedText, JobStatusChan
 def coalesce(changes: Iterable[Change]) -> list[Change]:
     """The fewest changes that leave the same behind: of each job, and of each node of a job, the last status.
 
-    They concern different things, or are outputs and pieces of feeds, of which the first one counts; so only those
-    keep their order.
+    What follows in a feed becomes one piece. They concern different things, or are outputs, of which the first one
+    counts; so only those keep their order.
     """
     last: dict[Hashable, Change] = {}
     kept: list[Change] = []
+    feeds: dict[str, list[FeedText]] = {}
     for change in changes:
         match change:
             case NodeStatusChange():
                 last[change.job_id, change.node] = change
             case JobStatusChange():
                 last[change.job_id] = change
-            case OutputCaptured() | FeedText():
+            case OutputCaptured():
                 kept.append(change)
+            case FeedText():
+                feeds.setdefault(change.job_id, []).append(change)
             case AbortRequest():
                 last[AbortRequest, change.job_id] = change
-    return kept + list(last.values())
+    joined = [_joined(pieces) for pieces in feeds.values()]
+    return [*kept, *joined, *last.values()]
+
+
+def _joined(pieces: Sequence[FeedText]) -> FeedText:
+    return evolve(pieces[0], text=b"".join(piece.text for piece in pieces))

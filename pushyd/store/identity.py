@@ -1,11 +1,16 @@
-"""The statements about organizations, users, clients, groups and registrations; run as those about jobs are."""
+"""The statements about organizations, users, clients, groups and registrations; run as those about jobs are.
 
+Here is what authentication and authorization need, and making the first of each. To change what is there:
+:mod:`directory`.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from pushyd.store.bulk import INSERTS, Insert
-from pushyd.store.interface import Organization, Registration, StoredGroup, StoredPrincipal
+from pushyd.store.interface import DEFAULT_KEY, Organization, Registration, StoredGroup, StoredPrincipal
 from pushyd.store.schema import (
     associations,
     client_keys,
@@ -18,19 +23,28 @@ from pushyd.store.schema import (
     users,
 )
 
-DEFAULT_KEY = "default"
-"""The name of a principal's first key, as in Chef."""
-
 
 def read_organization(connection: Connection, name: str) -> Organization | None:
     """One organization."""
-    row = connection.execute(select(organizations).where(organizations.c.name == name)).first()
-    return None if row is None else Organization(name=row.name, guid=row.guid)
+    row = connection.execute(_ORGANIZATIONS.where(organizations.c.name == name)).mappings().first()
+    return None if row is None else Organization(**row)
 
 
-def create_organization(connection: Connection, name: str, guid: str) -> None:
+def read_organizations(connection: Connection) -> Sequence[Organization]:
+    """Every organization, the first that was made first."""
+    rows = connection.execute(_ORGANIZATIONS.order_by(organizations.c.founded, organizations.c.name))
+    return [Organization(**row) for row in rows.mappings()]
+
+
+_ORGANIZATIONS = select(
+    organizations.c.name, organizations.c.guid, func.coalesce(organizations.c.full_name, "").label("full_name")
+)
+
+
+def create_organization(connection: Connection, name: str, guid: str, full_name: str = "") -> None:
     """Insert an organization."""
-    connection.execute(insert(organizations), {"name": name, "guid": guid})
+    last = select(func.coalesce(func.max(organizations.c.founded), 0)).scalar_subquery()
+    connection.execute(insert(organizations).values(name=name, guid=guid, full_name=full_name, founded=last + 1))
 
 
 def read_principals(connection: Connection, organization: str, name: str) -> Sequence[StoredPrincipal]:
@@ -67,10 +81,17 @@ def read_principals(connection: Connection, organization: str, name: str) -> Seq
     return principals
 
 
-def create_user(connection: Connection, name: str, public_key: str, in_organizations: Sequence[str]) -> None:
+def create_user(
+    connection: Connection,
+    name: str,
+    public_key: str | None,
+    in_organizations: Sequence[str],
+    profile: Mapping[str, str],
+) -> None:
     """Insert a user, its first key and its associations."""
-    connection.execute(insert(users), {"name": name})
-    connection.execute(insert(user_keys), {"user_name": name, "name": DEFAULT_KEY, "public_key": public_key})
+    connection.execute(insert(users), {"name": name, "profile": encode_profile(profile)})
+    if public_key is not None:
+        connection.execute(insert(user_keys), {"user_name": name, "name": DEFAULT_KEY, "public_key": public_key})
     if in_organizations:
         connection.execute(
             insert(associations),
@@ -78,13 +99,19 @@ def create_user(connection: Connection, name: str, public_key: str, in_organizat
         )
 
 
-def create_client(connection: Connection, organization: str, name: str, public_key: str) -> None:
+def encode_profile(profile: Mapping[str, str]) -> str:
+    """A user's profile as it is stored."""
+    return json.dumps(dict(profile))
+
+
+def create_client(connection: Connection, organization: str, name: str, public_key: str | None) -> None:
     """Insert a client and its first key."""
     connection.execute(insert(clients), {"organization": organization, "name": name})
-    connection.execute(
-        insert(client_keys),
-        {"organization": organization, "client": name, "name": DEFAULT_KEY, "public_key": public_key},
-    )
+    if public_key is not None:
+        connection.execute(
+            insert(client_keys),
+            {"organization": organization, "client": name, "name": DEFAULT_KEY, "public_key": public_key},
+        )
 
 
 def read_groups(connection: Connection, organization: str) -> Mapping[str, StoredGroup]:

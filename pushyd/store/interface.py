@@ -6,13 +6,22 @@ driver's words; a name that is taken as :class:`AlreadyExists`; an organization 
 not there as :class:`NotFound`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from attrs import field, frozen
 
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.job import JobSpec
+
+DEFAULT_KEY = "default"
+"""The name of a principal's first key, as in Chef."""
+
+ADMINS = "admins"
+"""The group that administers its organization."""
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 class StoreUnavailable(Exception):
@@ -25,6 +34,10 @@ class AlreadyExists(Exception):
 
 class NotFound(Exception):
     """What the new record would belong to is not there; nothing was changed."""
+
+
+class UnknownJob(NotFound):
+    """A list should begin after a job that the organization does not have."""
 
 
 @frozen(kw_only=True)
@@ -57,6 +70,25 @@ class JobSummary:
     env: Mapping[str, str] | None
     capture: bool
     file_specified: bool
+
+
+@frozen(kw_only=True)
+class JobQuery:
+    """Which jobs a list shall have: at most `limit`, and only those that are as everything says that is not None.
+
+    :param before: the id of a job; those that were made before it
+    :param command: the whole of it
+    :param node: the name of one of their nodes
+    :param since: those that were made then or later, in seconds since the epoch. Where the clock of the server was set
+        back by more than ten minutes, some that were made before that are left out
+    """
+
+    limit: int
+    before: str | None = None
+    status: JobStatus | None = None
+    command: str | None = None
+    node: str | None = None
+    since: float | None = None
 
 
 @frozen(kw_only=True)
@@ -132,8 +164,11 @@ class JobStore(Protocol):
     async def job(self, organization: str, job_id: str) -> StoredJob | None:
         """One job, whole, or None."""
 
-    async def jobs(self, organization: str, limit: int) -> Sequence[JobSummary]:
-        """The newest `limit` jobs, newest first."""
+    async def jobs(self, organization: str, query: JobQuery) -> Sequence[JobSummary]:
+        """The newest jobs of those that were asked for, newest first.
+
+        :raise UnknownJob: there is no job `before` which they were made
+        """
 
     async def unfinished_jobs(self) -> Sequence[StoredJob]:
         """The jobs of all organizations that have not ended, oldest first."""
@@ -144,6 +179,29 @@ class JobStore(Protocol):
     async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
         """What a node's command wrote to `channel` (`stdout` or `stderr`); None when none was captured."""
 
+    async def place(self, organization: str, rank: int) -> int | None:
+        """The place of an organization's newest job but `rank`; None where it has not so many.
+
+        A place is a number that grows with every job of any organization.
+        """
+
+    async def retire_jobs(
+        self, organization: str, *, limit: int, created_before: float | None = None, up_to: int | None = None
+    ) -> int:
+        """Delete the oldest jobs that have ended, as far as anybody can see; how many. See also :meth:`purge`.
+
+        :param limit: how many at most: the store is busy that long
+        :param created_before: only those that were made before, in seconds since the epoch
+        :param up_to: only those up to this place
+        """
+
+    async def purge(self, limit: int) -> int:
+        """Delete at most `limit` rows of retired jobs, their nodes, feeds and outputs; how many. 0: none are left."""
+
+
+class UnknownMember(NotFound):
+    """Who should be in a group is not in its organization; nothing was changed. The text names them."""
+
 
 @frozen(kw_only=True)
 class Organization:
@@ -151,6 +209,7 @@ class Organization:
 
     name: str
     guid: str
+    full_name: str = ""
 
 
 @frozen(kw_only=True)
@@ -174,45 +233,217 @@ class StoredGroup:
 
 
 class IdentityStore(Protocol):
-    """Organizations, users, clients and groups."""
+    """Organizations, users, clients and groups.
+
+    Every change of them, by whatever program, makes a number in the database one greater, the *generation*: who keeps
+    copies looks there whether they still hold. A method that changes something returns the generation that it made.
+
+    A key is a public key in PEM. Keys have names; that of a principal's first is :data:`DEFAULT_KEY`.
+    """
+
+    async def identity_generation(self) -> int:
+        """The generation as it is now."""
+
+    async def organizations(self) -> Sequence[Organization]:
+        """All of them, in the order in which they were made."""
 
     async def organization(self, name: str) -> Organization | None:
         """One organization, or None."""
 
-    async def create_organization(self, name: str, guid: str) -> None:
+    async def create_organization(self, name: str, guid: str, full_name: str = "") -> int:
         """:raise AlreadyExists: it is there"""
+
+    async def found_organization(
+        self, name: str, *, guid: str, full_name: str, admin: str, validator: str, validator_key: str
+    ) -> int:
+        """An organization with its first user, in group :data:`ADMINS`, and the client that introduces others; at once.
+
+        :raise AlreadyExists: it is there
+        :raise NotFound: there is no such user
+        """
+
+    async def rename_organization(self, name: str, full_name: str) -> int:
+        """Give it another full name.
+
+        :raise NotFound: it is not there
+        """
 
     async def principals(self, organization: str, name: str) -> Sequence[StoredPrincipal]:
         """Everyone of that name: the user, associated with the organization or not, and its client."""
 
-    async def create_user(self, name: str, public_key: str, organizations: Sequence[str] = ()) -> None:
-        """A user with one key, associated with `organizations`.
+    async def keys(self, organization: str | None, name: str) -> Mapping[str, str] | None:
+        """The keys by name of a client, or (without an organization) of a user; None where there is no such one."""
+
+    async def put_key(self, organization: str | None, name: str, key: str, public_key: str) -> int:
+        """Give a client, or (without an organization) a user, the key of this name, in the place of an earlier one.
+
+        :raise NotFound: there is no such one
+        """
+
+    async def users(self, organization: str | None = None) -> Sequence[str]:
+        """The names of all users, or of those that are associated with an organization, sorted."""
+
+    async def profile(self, user: str) -> Mapping[str, str] | None:
+        """What a user said of itself, such as its `email`; None where there is no such user."""
+
+    async def create_user(
+        self,
+        name: str,
+        public_key: str | None,
+        organizations: Sequence[str] = (),
+        profile: Mapping[str, str] = EMPTY,
+    ) -> int:
+        """A user with one key or none, associated with `organizations`.
 
         :raise AlreadyExists: the name is taken by a user
         :raise NotFound: an organization is not there
         """
 
-    async def create_client(self, organization: str, name: str, public_key: str) -> None:
-        """A client with one key.
+    async def change_user(self, name: str, new_name: str, profile: Mapping[str, str]) -> int:
+        """Give a user another name (or the same) and profile; it stays in its organizations and groups.
+
+        :raise AlreadyExists: the new name is taken by a user
+        :raise NotFound: there is no such user
+        """
+
+    async def delete_user(self, name: str) -> int:
+        """Delete a user, also from organizations and groups.
+
+        :raise NotFound: there is no such user
+        """
+
+    async def associate(self, organization: str, user: str) -> int:
+        """Make a user belong to an organization.
+
+        :raise AlreadyExists: it does
+        :raise NotFound: there is no such user or organization
+        """
+
+    async def dissociate(self, organization: str, user: str) -> int:
+        """Let a user belong to an organization no more, nor to its groups.
+
+        :raise NotFound: it does not
+        """
+
+    async def clients(self, organization: str) -> Sequence[str]:
+        """The names of the clients, sorted."""
+
+    async def create_client(self, organization: str, name: str, public_key: str | None) -> int:
+        """A client with one key or none.
 
         :raise AlreadyExists: the name is taken by a client of the organization
         :raise NotFound: the organization is not there
         """
 
+    async def rename_client(self, organization: str, name: str, new_name: str) -> int:
+        """Give a client another name; it stays in its groups.
+
+        :raise AlreadyExists: the new name is taken by a client of the organization
+        :raise NotFound: there is no such client
+        """
+
+    async def delete_client(self, organization: str, name: str) -> int:
+        """Delete a client, also from groups, and its registration as a node.
+
+        :raise NotFound: there is no such client
+        """
+
     async def groups(self, organization: str) -> Mapping[str, StoredGroup]:
         """Every group of an organization, by name."""
 
-    async def create_group(self, organization: str, name: str) -> None:
+    async def create_group(self, organization: str, name: str) -> int:
         """An empty group.
 
         :raise AlreadyExists: it is there
         :raise NotFound: the organization is not there
         """
 
-    async def add_to_group(self, organization: str, group: str, kind: str, member: str) -> None:
+    async def set_group(self, organization: str, group: StoredGroup) -> int:
+        """Give a group these members, and no others.
+
+        :raise NotFound: there is no such group
+        :raise UnknownMember: some of them are no users, clients or groups of the organization
+        """
+
+    async def delete_group(self, organization: str, name: str) -> int:
+        """Delete a group, also from other groups.
+
+        :raise NotFound: there is no such group
+        """
+
+    async def add_to_group(self, organization: str, group: str, kind: str, member: str) -> int:
         """Make the user, client or group (`kind`) `member` a member of a group; again is no error.
 
         :raise NotFound: the group is not there
+        """
+
+    async def remove_from_group(self, organization: str, group: str, kind: str, member: str) -> int:
+        """Let it be no member of a group; again is no error."""
+
+
+@frozen(kw_only=True)
+class StoredNode:
+    """What is known of a node, beyond its presence: Chef's node object, in JSON."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+@frozen(kw_only=True)
+class Found:
+    """What a search found: how many there are, and a part of them, as the searcher wanted them."""
+
+    total: int
+    rows: Sequence[bytes] = field(repr=False)
+
+
+class TooMuch(Exception):
+    """What was asked for is larger than the caller wants to hold."""
+
+
+class NodeObjectStore(Protocol):
+    """The node objects. What they say is not looked at here."""
+
+    async def node_names(self, organization: str) -> Sequence[str]:
+        """The names of all node objects, sorted."""
+
+    async def node_object(self, organization: str, name: str) -> bytes | None:
+        """One node object, or None."""
+
+    async def create_node_object(self, organization: str, node: StoredNode) -> None:
+        """:raise AlreadyExists: it is there
+
+        :raise NotFound: the organization is not there
+        """
+
+    async def change_node_object(
+        self, organization: str, name: str, change: Callable[[bytes | None], bytes | None]
+    ) -> None:
+        """Keep what `change` makes of the object that is kept (None: there is none), with nobody writing in between.
+
+        :param change: pure, for it may be called twice, and in another thread; None leaves it as it is. What it raises
+            is raised here, and nothing is changed.
+        :raise NotFound: the organization is not there
+        """
+
+    async def delete_node_object(self, organization: str, name: str) -> None:
+        """:raise NotFound: there is none"""
+
+    async def find_node_objects(
+        self,
+        organization: str,
+        matches: Callable[[StoredNode], bool],
+        show: Callable[[StoredNode], bytes],
+        *,
+        start: int,
+        rows: int,
+        max_bytes: int,
+    ) -> Found:
+        """Of all objects that match, in the order of their names, `rows` from `start` on, as `show` makes them.
+
+        Every object is looked at. Both functions are called in another thread.
+
+        :raise TooMuch: the rows are more than `max_bytes` together
         """
 
 
@@ -248,7 +479,7 @@ class RegistrationStore(Protocol):
         """All of them."""
 
 
-class Store(JobStore, IdentityStore, RegistrationStore, Protocol):
+class Store(JobStore, IdentityStore, NodeObjectStore, RegistrationStore, Protocol):
     """All that is kept, in one database."""
 
     async def open(self) -> None:

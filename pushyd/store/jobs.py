@@ -13,7 +13,6 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Row,
-    Select,
     Text,
     bindparam,
     cast,
@@ -27,18 +26,18 @@ from sqlalchemy import (
 
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.job import JobSpec
-from pushyd.store.bulk import INSERTS, JsonItem, JsonRows, JsonTable, encode_rows
+from pushyd.store.bulk import INSERTS, Insert, JsonItem, JsonRows, JsonTable, encode_rows
 from pushyd.store.changes import coalesce
 from pushyd.store.interface import (
     AbortRequest,
     Change,
     FeedText,
     JobStatusChange,
-    JobSummary,
     NodeStatusChange,
     OutputCaptured,
     StoredJob,
 )
+from pushyd.store.job_lists import decode_env, digest
 from pushyd.store.schema import feeds, job_nodes, jobs, outputs, unfinished
 from pushyd.store.text import unescape
 
@@ -69,6 +68,7 @@ def create_job(connection: Connection, spec: JobSpec) -> None:
             "aborting": False,
             "user_name": spec.user,
             "dir": spec.dir,
+            "command_digest": digest(spec.command),
             "command": spec.command,
             "env": None if spec.env is None else json.dumps(dict(spec.env)),
             "file": spec.file,
@@ -133,13 +133,24 @@ _SET_JOB = (
 
 _SET_ABORTING = update(jobs).where(jobs.c.id == bindparam("job_id")).values(aborting=True)
 
-# Of a job that is not there (any more) nothing is kept; a piece that is there already is a repetition.
+# Of a job that is not there (any more) nothing is kept. A piece that is there already is a repetition; it may go on
+# with more, where a commit was taken for a failure.
 _piece = select(jobs.c.seq, bindparam("first", type_=Integer()), bindparam("text", type_=LargeBinary())).where(
     jobs.c.id == bindparam("job_id")
 )
+
+
+def _longer(insert_piece: Insert) -> Insert:
+    longer = insert_piece.excluded.text
+    return insert_piece.on_conflict_do_update(
+        index_elements=[feeds.c.job, feeds.c.first],
+        set_={"text": longer},
+        where=func.length(longer) > func.length(feeds.c.text),
+    )
+
+
 _INSERT_FEED = {
-    dialect: into(feeds).from_select(["job", "first", "text"], _piece).on_conflict_do_nothing()
-    for dialect, into in INSERTS.items()
+    dialect: _longer(into(feeds).from_select(["job", "first", "text"], _piece)) for dialect, into in INSERTS.items()
 }
 
 
@@ -223,7 +234,7 @@ def _stored_job(row: Row[tuple[object, ...]]) -> StoredJob:
             created_by=row.created_by,
             user=row.user_name,
             dir=row.dir,
-            env=_env(row),
+            env=decode_env(row.env),
             file=row.file,
             capture=row.capture,
         ),
@@ -233,50 +244,6 @@ def _stored_job(row: Row[tuple[object, ...]]) -> StoredJob:
         aborting=row.aborting,
         reasons={unescape(node): unescape(reason) for node, _, reason in decoded if reason is not None},
     )
-
-
-def newest_jobs(connection: Connection, organization: str, limit: int) -> Sequence[JobSummary]:
-    """The newest `limit` jobs, newest first."""
-    return [
-        JobSummary(
-            id=row.id,
-            command=row.command,
-            status=JobStatus(row.status),
-            run_timeout=row.run_timeout,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            user=row.user_name,
-            dir=row.dir,
-            env=_env(row),
-            capture=row.capture,
-            file_specified=row.file_specified,
-        )
-        for row in connection.execute(_NEWEST_JOBS, {"organization": organization, "limit": limit})
-    ]
-
-
-_NEWEST_JOBS: Select[tuple[object, ...]] = (
-    select(
-        jobs.c.id,
-        jobs.c.command,
-        jobs.c.status,
-        jobs.c.run_timeout,
-        jobs.c.created_at,
-        jobs.c.updated_at,
-        jobs.c.user_name,
-        jobs.c.dir,
-        jobs.c.env,
-        jobs.c.capture,
-        jobs.c.file.is_not(None).label("file_specified"),
-    )
-    .where(jobs.c.organization == bindparam("organization"))
-    .order_by(jobs.c.seq.desc())
-    .limit(bindparam("limit", type_=Integer()))
-)
-
-
-def _env(row: Row[tuple[object, ...]]) -> dict[str, str] | None:
-    return None if row.env is None else json.loads(row.env)
 
 
 def read_output(connection: Connection, organization: str, job_id: str, node: str, channel: str) -> bytes | None:

@@ -7,9 +7,12 @@ and what the many rows of a job carry instead of its id of 32 digits.
 Which index serves what:
 
 - the jobs of an organization, newest first: ``jobs_newest``
-- the same with one status: ``jobs_by_status``
+- the same with one status: ``jobs_by_status``; with one command: ``jobs_by_command``; with both:
+  ``jobs_by_command_and_status``
+- the jobs of a time, to begin or to end a list there, or to delete them: ``jobs_by_time``
 - the jobs that have not ended, of all organizations: ``jobs_unfinished``, which holds nothing but them
 - the jobs of a node, newest first: ``job_nodes_by_node``
+- the jobs that are deleted, but whose rows are still there: ``jobs_retired``, which holds nothing but them
 - all nodes of a job, or one: the primary key of `job_nodes`, in which the nodes of a job lie side by side
 """
 
@@ -48,9 +51,16 @@ organizations = Table(
     metadata,
     Column("name", AnyText, primary_key=True),
     Column("guid", Text, nullable=False, unique=True),
+    Column("full_name", AnyText),
+    Column("founded", Integer, nullable=False, server_default="0"),  # grows with every organization
 )
 
-users = Table("users", metadata, Column("name", AnyText, primary_key=True))
+users = Table(
+    "users",
+    metadata,
+    Column("name", AnyText, primary_key=True),
+    Column("profile", Text, nullable=False, server_default="{}"),  # JSON
+)
 
 user_keys = Table(
     "user_keys",
@@ -102,6 +112,21 @@ group_members = Table(
     ForeignKeyConstraint(["organization", "group_name"], [groups.c.organization, groups.c.name], ondelete="CASCADE"),
 )
 
+# One row.
+identity_generation = Table(
+    "identity_generation",
+    metadata,
+    Column("generation", BigInteger, primary_key=True, autoincrement=False),
+)
+
+node_objects = Table(
+    "node_objects",
+    metadata,
+    Column("organization", ForeignKey(organizations.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("name", AnyText, primary_key=True),
+    Column("data", LargeBinary, nullable=False),  # JSON
+)
+
 registrations = Table(
     "registrations",
     metadata,
@@ -118,7 +143,7 @@ jobs = Table(
     metadata,
     Column("seq", _Seq, primary_key=True),
     Column("id", Text, nullable=False, unique=True),
-    Column("organization", ForeignKey(organizations.c.name), nullable=False),
+    Column("organization", ForeignKey(organizations.c.name)),  # null: retired, and no longer anybody's
     Column("status", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
@@ -131,11 +156,16 @@ jobs = Table(
     Column("aborting", Boolean, nullable=False),
     Column("user_name", AnyText),
     Column("dir", AnyText),
+    # Of the command, by which it is found: it can be longer than what an index takes.
+    Column("command_digest", BigInteger, nullable=False),
     Column("command", AnyText, nullable=False),
     Column("env", Text),  # JSON
     Column("file", AnyText),
     Index("jobs_newest", "organization", "seq"),
     Index("jobs_by_status", "organization", "status", "seq"),
+    Index("jobs_by_command", "organization", "command_digest", "seq"),
+    Index("jobs_by_command_and_status", "organization", "command_digest", "status", "seq"),
+    Index("jobs_by_time", "organization", "created_at"),
 )
 
 # Written out: a statement must say the very same for this index to serve it.
@@ -143,6 +173,9 @@ unfinished = jobs.c.status.in_(
     literal_column(f"'{status}'") for status in sorted(set(JobStatus) - TERMINAL_JOB_STATUSES)
 )
 Index("jobs_unfinished", jobs.c.seq, sqlite_where=unfinished, postgresql_where=unfinished)
+
+retired = jobs.c.organization.is_(None)
+Index("jobs_retired", jobs.c.seq, sqlite_where=retired, postgresql_where=retired)
 
 job_nodes = Table(
     "job_nodes",

@@ -1,10 +1,10 @@
 """The store, in SQLite's or PostgreSQL's tables.
 
 Here is only which function runs in which thread: one thread writes (:mod:`writer`, :mod:`transaction`), a few read.
-The functions are in :mod:`jobs` and :mod:`identity`.
+The functions are in :mod:`jobs` and :mod:`identity`; what of this is about identity, in :mod:`sql_identity`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -15,19 +15,18 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from pushyd.domain.job import JobSpec
-from pushyd.store import engine, identity, jobs
+from pushyd.store import engine, identity, job_lists, jobs, retirement
 from pushyd.store.errors import DRIVER_ERRORS, words
 from pushyd.store.interface import (
     Change,
+    JobQuery,
     JobSummary,
-    Organization,
     Registration,
-    StoredGroup,
     StoredJob,
-    StoredPrincipal,
     StoreUnavailable,
 )
 from pushyd.store.migrations import bring_up_to_date
+from pushyd.store.sql_identity import SqlIdentity
 from pushyd.store.transaction import Item, Outcome, write_batch
 from pushyd.store.writer import Writer
 
@@ -42,7 +41,7 @@ class Reactor(Protocol):
     def callFromThread(self, callable: Callable[..., Any], /, *args: Any) -> None: ...  # noqa: A002
 
 
-class SqlStore:
+class SqlStore(SqlIdentity):
     """A :class:`~pushyd.store.interface.Store` in a database; see there for what its methods do."""
 
     def __init__(self, *, url: str, reactor: Reactor, lock_timeout: float = engine.LOCK_TIMEOUT) -> None:
@@ -95,8 +94,8 @@ class SqlStore:
     async def job(self, organization: str, job_id: str) -> StoredJob | None:
         return await self._read(jobs.read_job, organization, job_id)
 
-    async def jobs(self, organization: str, limit: int) -> Sequence[JobSummary]:
-        return await self._read(jobs.newest_jobs, organization, limit)
+    async def jobs(self, organization: str, query: JobQuery) -> Sequence[JobSummary]:
+        return await self._read(job_lists.read_jobs, organization, query)
 
     async def unfinished_jobs(self) -> Sequence[StoredJob]:
         return await self._read(jobs.unfinished_jobs)
@@ -107,29 +106,18 @@ class SqlStore:
     async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
         return await self._read(jobs.read_output, organization, job_id, node, channel)
 
-    async def organization(self, name: str) -> Organization | None:
-        return await self._read(identity.read_organization, name)
+    async def place(self, organization: str, rank: int) -> int | None:
+        return await self._read(job_lists.read_place, organization, rank)
 
-    async def create_organization(self, name: str, guid: str) -> None:
-        await self._write(identity.create_organization, name, guid)
+    async def retire_jobs(
+        self, organization: str, *, limit: int, created_before: float | None = None, up_to: int | None = None
+    ) -> int:
+        return await self._count(
+            retirement.retire_jobs, organization, limit=limit, created_before=created_before, up_to=up_to
+        )
 
-    async def principals(self, organization: str, name: str) -> Sequence[StoredPrincipal]:
-        return await self._read(identity.read_principals, organization, name)
-
-    async def create_user(self, name: str, public_key: str, organizations: Sequence[str] = ()) -> None:
-        await self._write(identity.create_user, name, public_key, tuple(organizations))
-
-    async def create_client(self, organization: str, name: str, public_key: str) -> None:
-        await self._write(identity.create_client, organization, name, public_key)
-
-    async def groups(self, organization: str) -> Mapping[str, StoredGroup]:
-        return await self._read(identity.read_groups, organization)
-
-    async def create_group(self, organization: str, name: str) -> None:
-        await self._write(identity.create_group, organization, name)
-
-    async def add_to_group(self, organization: str, group: str, kind: str, member: str) -> None:
-        await self._write(identity.add_to_group, organization, group, kind, member)
+    async def purge(self, limit: int) -> int:
+        return await self._count(retirement.purge, limit)
 
     async def save_registration(self, registration: Registration) -> None:
         await self._write(identity.save_registration, registration)
@@ -143,6 +131,16 @@ class SqlStore:
     async def _write(self, work: Callable[Concatenate[Connection, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
         self._check_open()
         await self._writer.write(lambda connection: work(connection, *args, **kwargs))
+
+    async def _count(self, work: Callable[Concatenate[Connection, P], int], *args: P.args, **kwargs: P.kwargs) -> int:
+        counted = 0
+
+        def count(connection: Connection) -> None:
+            nonlocal counted
+            counted = work(connection, *args, **kwargs)
+
+        await self._write(count)
+        return counted
 
     async def _read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         self._check_open()

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request, Site
 
-from pushyd.identity.authenticate import authenticate
+from pushyd.identity.authenticate import Signature, authenticate, authenticate_user
 from pushyd.identity.authorize import Right, may
 from pushyd.identity.interface import Caller, Identity
 from pushyd.web.errors import JSON, ApiError, Response, answer_to
@@ -59,7 +59,12 @@ class Api:
 
     def site(self) -> Site:
         """What serves the API on any endpoint."""
-        return Site(NormalizingResource(self._klein), requestFactory=BoundedRequest, timeout=IDLE_SECONDS)
+        return Site(
+            NormalizingResource(self._klein),
+            requestFactory=BoundedRequest,
+            timeout=IDLE_SECONDS,
+            parsePOSTFormSubmission=False,  # every body is JSON, whatever type it is said to have
+        )
 
     def open_route(self, method: str, path: str, handler: Callable[[], Response]) -> None:
         """A route for everybody; it learns nothing of the request."""
@@ -78,16 +83,30 @@ class Api:
         right: Right | None,
         content_type: str = JSON,
     ) -> None:
-        """A route below ``/organizations/ORG/``, for callers that have `right` (None: the handler decides)."""
+        """A route below ``/organizations/ORG/``, for callers that have `right` (None: the handler decides).
+
+        An empty `path` is the organization itself.
+        """
 
         async def serve(request: Request, organization: str, **parts: str) -> bytes:
-            if not accepts(request, content_type):
-                raise ApiError(406, f"Not acceptable; this is {content_type}.")
+            _require_acceptable(request, content_type)
             call = await self._admit(request, organization, right)
             return self._write(request, await handler(call, **parts))
 
-        path = f"/organizations/<organization>/{path}"
+        path = f"/organizations/<organization>/{path}".rstrip("/")
         self._klein.route(path, methods=[method], endpoint=f"{method} {path}")(serve)
+
+    def root_route(
+        self, method: str, path: str, handler: Callable[..., Awaitable[Response]], *, right: Right | None
+    ) -> None:
+        """A route that is about no organization, for users that have `right` (None: the handler decides)."""
+
+        async def serve(request: Request, **parts: str) -> bytes:
+            _require_acceptable(request, JSON)
+            call = await self._admit(request, None, right)
+            return self._write(request, await handler(call, **parts))
+
+        self._klein.route(f"/{path}", methods=[method], endpoint=f"{method} {path}")(serve)
 
     def stream_route(
         self, path: str, handler: Callable[..., Awaitable[None]], *, right: Right, content_type: str
@@ -109,18 +128,19 @@ class Api:
         if not await may(self.identity, caller, right):
             raise ApiError(403, FORBIDDEN.format(name=caller.name))
 
-    async def _admit(self, request: Request, organization: str, right: Right | None) -> Call:
+    async def _admit(self, request: Request, organization: str | None, right: Right | None) -> Call:
         content = request.content
         body = content.read() if content else b""
-        caller = await authenticate(
-            self.identity,
-            organization=organization,
+        signature = Signature(
             headers=lower_headers(request),
             method=request.method.decode("latin-1"),
             path=signed_path(request),
             body=body,
-            now=self._now,
         )
+        if organization is None:
+            caller = await authenticate_user(self.identity, signature=signature, now=self._now)
+        else:
+            caller = await authenticate(self.identity, organization=organization, signature=signature, now=self._now)
         if right is not None:
             await self.require(caller, right)
         return Call(request=request, caller=caller, body=body)
@@ -135,3 +155,8 @@ class Api:
         for name, value in response.headers.items():
             request.setHeader(name, value)
         return response.body
+
+
+def _require_acceptable(request: Request, content_type: str) -> None:
+    if not accepts(request, content_type):
+        raise ApiError(406, f"Not acceptable; this is {content_type}.")

@@ -50,7 +50,7 @@ _ANSWERS: list[tuple[type[Exception], Callable[..., Response]]] = [
     (InvalidRequest, lambda error: _error(400, *error.args)),
     (NotAssociated, lambda error: _error(403, str(error))),
     (UnknownOrganization, lambda error: _error(404, str(error))),
-    (StoreUnavailable, lambda error: _error(503, f"The server cannot reach its database: {error}. Try again.")),
+    (StoreUnavailable, lambda _: _error(503, "The server cannot reach its database. Try again.")),
     (
         MethodNotAllowed,
         lambda error: _error(
@@ -63,6 +63,9 @@ _ANSWERS: list[tuple[type[Exception], Callable[..., Response]]] = [
 
 def answer_to(failure: Failure, log: Logger) -> Response:
     """The answer to a request that raised. What nobody expected is logged under an id, and only the id is told."""
+    if failure.check(StoreUnavailable):
+        # The driver's words have names and addresses in them, and it may be a stranger who is answered.
+        log.error("A request failed, the database cannot be reached: {error}", error=failure.value)
     for kind, make in _ANSWERS:
         if failure.check(kind):
             return make(failure.value)

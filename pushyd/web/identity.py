@@ -1,38 +1,39 @@
-"""``clients``: new identities, in Chef's own words, so that Chef's tools can ask for them."""
+"""Who and what there is, in Chef's own API, so that Chef's tools manage it: all routes of it."""
 
 from collections.abc import Awaitable, Callable
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from pushy_protocol import api as shapes
-from pushy_protocol.keys import KeyFormatError, parse_public_key, private_pem, public_pem
-from pushyd.identity.authorize import Right
-from pushyd.identity.interface import AlreadyExists
-from pushyd.web.app import Api, Call
-from pushyd.web.errors import ApiError, Response, json_response
-from pushyd.web.requests import base_url
+from pushyd.identity.interface import Directory
+from pushyd.sessions import Sessions
+from pushyd.store.interface import NodeObjectStore
+from pushyd.web import chef_nodes, clients, groups, keys, organizations, principals, search, users
+from pushyd.web.app import Api
+from pushyd.web.chef import VERSIONS, Chef
+from pushyd.web.errors import Response, json_response
 
 
-def add_routes(api: Api, *, host: str, make_key: Callable[[], Awaitable[RSAPrivateKey]]) -> None:
+def add_routes(
+    api: Api,
+    *,
+    directory: Directory,
+    nodes: NodeObjectStore,
+    sessions: Sessions,
+    host: str,
+    make_key: Callable[[], Awaitable[RSAPrivateKey]],
+) -> None:
     """:param host: HOST:PORT of this server, for callers that name none; `make_key` must not block"""
-
-    async def create_client(call: Call) -> Response:
-        new = shapes.decode(call.body, shapes.NewClient)
-        made = None if new.public_key else await make_key()
-        public = public_pem(made.public_key()) if made else _checked(new.public_key or "")
-        try:
-            await api.identity.create_client(call.organization, new.name, public)
-        except AlreadyExists:
-            raise ApiError(409, f"Client '{new.name}' already exists") from None
-        uri = f"{base_url(call.request, host)}/organizations/{call.organization}/clients/{new.name}"
-        private = private_pem(made).decode() if made else None
-        return json_response(shapes.ClientCreated(uri=uri, private_key=private), status=201, headers={"Location": uri})
-
-    api.route("POST", "clients", create_client, right=Right.CREATE_CLIENT)
+    chef = Chef(api, directory, host=host, make_key=make_key)
+    organizations.add_routes(chef)
+    users.add_routes(chef)
+    clients.add_routes(chef, sessions=sessions)
+    keys.add_routes(chef, sessions=sessions)
+    groups.add_routes(chef)
+    principals.add_routes(chef)
+    chef_nodes.add_routes(chef, nodes=nodes)
+    search.add_routes(chef, nodes=nodes)
+    api.open_route("GET", "/server_api_version", _versions)
 
 
-def _checked(pem: str) -> str:
-    try:
-        return public_pem(parse_public_key(pem.encode()))
-    except KeyFormatError as error:
-        raise shapes.InvalidRequest(f"public_key: {error}") from None
+def _versions() -> Response:
+    return json_response({"min_api_version": VERSIONS[0], "max_api_version": VERSIONS[-1]})

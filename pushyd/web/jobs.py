@@ -1,24 +1,40 @@
-"""``pushy/jobs``: make them, list them, look at one."""
+"""``pushy/jobs``: make them, list them, look at one, delete old ones."""
+
+import attrs
 
 from pushy_protocol import api as shapes
 from pushy_protocol.timestamps import format_rfc1123
 from pushyd.identity.authorize import Right
 from pushyd.jobs import JobService, TooLate
-from pushyd.store.interface import JobSummary, StoredJob
+from pushyd.retention import Retention
+from pushyd.store.interface import JobSummary, StoredJob, UnknownJob
 from pushyd.web.app import Api, Call
 from pushyd.web.errors import ApiError, Response, json_response
+from pushyd.web.job_query import delete_before, list_query, next_page
 from pushyd.web.requests import argument, base_url
 
-LIST_LIMIT = 1000
-"""The most jobs that a list has."""
 
-
-def add_routes(api: Api, *, jobs: JobService, host: str) -> None:
+def add_routes(api: Api, *, jobs: JobService, retention: Retention, host: str) -> None:
     """:param host: HOST:PORT of this server, for callers that name none"""
 
     async def list_jobs(call: Call) -> Response:
-        found = await jobs.jobs(call.organization, LIST_LIMIT)
-        return json_response([_summary(job) for job in found])
+        query = list_query(call.request)
+        try:
+            # One more than is asked for, to know whether there are more.
+            found = await jobs.jobs(call.organization, attrs.evolve(query, limit=query.limit + 1))
+        except UnknownJob:
+            raise ApiError(
+                400, f"before: expected the id of a job, got '{query.before}', of which there is none"
+            ) from None
+        page, rest = found[: query.limit], found[query.limit :]
+        headers = {}
+        if rest:
+            path = f"{base_url(call.request, host)}/organizations/{call.organization}/pushy/jobs"
+            headers["Link"] = f'<{path}?{next_page(call.request, page[-1].id)}>; rel="next"'
+        return json_response([_summary(job) for job in page], headers=headers)
+
+    async def delete_jobs(call: Call) -> Response:
+        return json_response({"deleted": await retention.delete(call.organization, delete_before(call.request))})
 
     async def start_job(call: Call) -> Response:
         request = shapes.decode_job_request(call.body)
@@ -46,6 +62,7 @@ def add_routes(api: Api, *, jobs: JobService, host: str) -> None:
     api.route("POST", "pushy/jobs/<job_id>/abort", abort_job, right=Right.WRITE)
     api.route("GET", "pushy/jobs", list_jobs, right=Right.READ)
     api.route("POST", "pushy/jobs", start_job, right=Right.WRITE)
+    api.route("DELETE", "pushy/jobs", delete_jobs, right=Right.ADMINISTER)
     api.route("GET", "pushy/jobs/<job_id>", show_job, right=Right.READ)
 
 

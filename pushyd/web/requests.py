@@ -36,6 +36,10 @@ class BoundedRequest(Request):
         elif self._body_bytes > _DRAINED_BYTES:
             self.channel.forceAbortClient()
 
+    def getRequestHostname(self) -> bytes:
+        """For Klein, which fails where a caller's Host is no host name; no route of ours depends on it."""
+        return b"localhost"
+
     def process(self) -> None:
         """The request is read."""
         if self._refused:
@@ -45,6 +49,7 @@ class BoundedRequest(Request):
 
     def _refuse(self) -> None:
         self._refused = True
+        self.requestHeaders.removeHeader(b"Expect")  # or the channel invites the body after all
         body = encode(ErrorBody(error=f"JSON must be no more than {MAX_BODY_BYTES} bytes."))
         head = (
             "HTTP/1.1 413 Request Entity Too Large\r\n"
@@ -61,8 +66,17 @@ class NormalizingResource(KleinResource):
     def render(self, request: IRequest) -> KleinRenderable:
         """Answer a request."""
         web_request = cast("Request", request)
-        web_request.postpath = [segment for segment in web_request.postpath or [] if segment]
+        segments = [segment for segment in web_request.postpath or [] if segment]
+        # What is no text, or has a quoted slash, is as unknown as "/"; Klein would log the one and redirect the other.
+        web_request.postpath = segments if all(_is_plain(segment) for segment in segments) else []
         return super().render(request)
+
+
+def _is_plain(segment: bytes) -> bool:
+    try:
+        return "/" not in segment.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def signed_path(request: Request) -> str:

@@ -15,6 +15,7 @@ from pushy_agent.app import AgentService, Surroundings
 from pushy_agent.clock import sleep
 from pushy_agent.config import Config, load
 from pushy_agent.job import Idle
+from pushy_agent.settings import Settings
 from pushy_protocol.keys import parse_private_key, private_pem
 from pushy_protocol.messages import (
     Abort,
@@ -38,7 +39,9 @@ server_url = "{url}"
 node_name = "node-1"
 client_key = "client.pem"
 validation_key = "validation.pem"
-file_dir = "files"
+state_dir = "state"
+file_dir_expiry = 0
+stop_grace = 0
 
 [whitelist]
 greet = "/bin/sh -c 'echo hello; echo trouble >&2'"
@@ -80,7 +83,9 @@ class AgentTests(TestCase):
     def start_agent(self, **settings: Any) -> AgentService:
         """A running agent; it retries at once."""
         config = evolve(self._config(), **settings)
-        agent = AgentService(config, self.reactor, Surroundings(host="host", jitter=lambda: 0.05))
+        agent = AgentService(
+            Settings(config, self._config), self.reactor, Surroundings(host="host", jitter=lambda: 0.05)
+        )
         agent.startService()
         self.addCleanup(agent.stopService)
         return agent
@@ -169,7 +174,7 @@ class AgentTests(TestCase):
         await self.run_job("j1", "read-file", capture=True, file="raw:text\n", env={"COLOUR": "red"})
         result = await self.server.expect(Succeeded)
         assert result.stdout == "text\nj1 node-1 red\n"
-        assert list((self.directory / "files").iterdir()) == []
+        assert list((self.directory / "state" / "files").iterdir()) == []
 
     async def test_server_goes_away_while_a_job_runs_and_comes_back(self) -> None:
         await self.connected()

@@ -61,7 +61,9 @@ def test_defaults(path: Path) -> None:
     assert config.validation_client_name == "acme-validator"
     assert config.verify_peer
     assert config.trusted == ()
-    assert config.file_dir == Path("/var/lib/pushy-agent/files")
+    assert (config.state_dir, config.file_dir) == (Path("/var/lib/pushy-agent"), Path("/var/lib/pushy-agent/files"))
+    assert (config.file_dir_expiry, config.stop_grace, config.allowed_env) == (86_400, 5, None)
+    assert config.sources == (path, path.parent / "whitelist.d")
     assert (config.max_body_size, config.log_level, config.logfile) == (None, "info", None)
     assert config.whitelist.look_up("chef-client")
 
@@ -82,7 +84,10 @@ def test_everything_said(path: Path) -> None:
         ssl_verify_mode = "verify_none"
         ca_file = "ca.pem"
         trusted_certs_dir = "certs"
+        state_dir = "state"
         file_dir = "files"
+        file_dir_expiry = 60
+        stop_grace = 2.5
         max_body_size = 100000
         log_level = "debug"
         logfile = "/var/log/agent.log"
@@ -96,6 +101,7 @@ def test_everything_said(path: Path) -> None:
     assert (config.validation_key, config.validation_client_name) == (base / "val.pem", "me")
     assert not config.verify_peer
     assert config.trusted == (base / "ca.pem", base / "certs" / "a.crt", base / "certs" / "b.pem")
+    assert (config.state_dir, config.file_dir_expiry, config.stop_grace) == (base / "state", 60, 2.5)
     assert (config.file_dir, config.logfile) == (base / "files", Path("/var/log/agent.log"))
     assert (config.max_body_size, config.allowed_env) == (100_000, frozenset({"PATH"}))
     assert config.whitelist.look_up("chef-client") is None
@@ -143,6 +149,7 @@ def test_options_go_first(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path:
         ),
         (URL + "whitelist = 1", "whitelist: expected a table, got an integer"),
         (URL + "[whitelist]\nx = 1", "whitelist: 'x': expected 'object', got 'int'"),
+        (URL + "stop_grace = -1", "stop_grace: expected a number >= 0"),
         ("x = ", "expected TOML: "),
     ],
 )
@@ -183,6 +190,26 @@ def test_the_sample_is_valid_and_complete(path: Path) -> None:
     uncommented = re.sub(r"(?m)^#(?=[a-z_\[]+.* ?=|\[)", "", text)
     settings = msgspec.convert(tomllib.loads(uncommented), _Settings)
     assert settings.allowed_overwritable_env_vars == []
+    assert settings.whitelist is not None
     words = Whitelist.parse(settings.whitelist).look_up("chef-client -o recipe[apache]")
     assert words is not None
     assert words.argv == ("chef-client", "-o", "recipe[apache]")
+
+
+def test_whitelist_directory(path: Path) -> None:
+    directory = path.parent / "whitelist.d"
+    directory.mkdir()
+    (directory / "b.toml").write_text('two = "2"\n')
+    (directory / "a.toml").write_text('one = "1"\n')
+    (directory / "c.txt").write_text("ignored")
+    config = read(path, URL)
+    assert [entry.name for entry in config.whitelist.entries] == ["one", "two"]
+    assert config.sources == (path, directory, directory / "a.toml", directory / "b.toml")
+    config = read(path, URL + '[whitelist]\nthree = "3"\n')
+    assert [entry.name for entry in config.whitelist.entries] == ["three", "one", "two"]
+    (directory / "c.toml").write_text('three = "3"\n')
+    with pytest.raises(ConfigError, match=re.escape(f"'three' is in {path} and again in {directory}/c.toml")):
+        read(path, URL + '[whitelist]\nthree = "3"\n')
+    (directory / "c.toml").write_text("x = ")
+    with pytest.raises(ConfigError, match=re.escape(f"{directory}/c.toml: expected TOML")):
+        read(path, URL)

@@ -26,6 +26,7 @@ from pushy_agent.job import (
     Started,
     State,
     StopAsked,
+    TimeIsUp,
     step,
 )
 from pushy_agent.order import Order
@@ -56,8 +57,9 @@ ABORTING = Running(order=OURS, started=True, ending=Ending.ABORTED)
 STOPPING = Running(order=OURS, started=True, ending=Ending.STOPPED)
 ABORTING_START = Running(order=OURS, ending=Ending.ABORTED)
 STOPPING_START = Running(order=OURS, ending=Ending.STOPPED)
+TIMED_OUT = Running(order=OURS, started=True, ending=Ending.TIMED_OUT)
 STATES: list[State] = [
-    IDLE, COMMITTED, STARTING, RUNNING, ABORTING, STOPPING, ABORTING_START, STOPPING_START,
+    IDLE, COMMITTED, STARTING, RUNNING, ABORTING, STOPPING, TIMED_OUT, ABORTING_START, STOPPING_START,
 ]  # fmt: skip
 ALL_RUNNING: list[State] = STATES[2:]
 
@@ -69,14 +71,16 @@ ABORT, ABORT_OURS, ABORT_OTHER = AbortAsked(), AbortAsked(job_id="ours"), AbortA
 STARTED, NOT_STARTED = Started(job_id="ours"), NotStarted(job_id="ours", reason="no_such_command")
 SUCCESS, FAILURE = Ended(job_id="ours", exit=DONE), Ended(job_id="ours", exit=BROKEN)
 STOP = StopAsked()
+TIME_IS_UP = TimeIsUp(job_id="ours")
 OLD_NEWS: list[Event] = [
     Started(job_id="other"),
     NotStarted(job_id="other", reason="x"),
     Ended(job_id="other", exit=DONE),
+    TimeIsUp(job_id="other"),
 ]
 EVENTS: list[Event] = [
     COMMIT, COMMIT_OTHER, COMMIT_REFUSED, RUN, RUN_OTHER, ABORT, ABORT_OURS, ABORT_OTHER,
-    STARTED, NOT_STARTED, SUCCESS, FAILURE, STOP, *OLD_NEWS,
+    STARTED, NOT_STARTED, SUCCESS, FAILURE, STOP, TIME_IS_UP, *OLD_NEWS,
 ]  # fmt: skip
 
 ACK = say(Kind.ACK_COMMIT, "ours")
@@ -103,7 +107,7 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Effect, ...]]] = {
     (IDLE, ABORT): (IDLE, (say(Kind.ABORTED, None),)),
     (IDLE, ABORT_OURS): (IDLE, (ABORTED,)),
     (IDLE, STOP): (IDLE, NOTHING),
-    **{(IDLE, news): (IDLE, NOTHING) for news in (STARTED, NOT_STARTED, SUCCESS, FAILURE)},
+    **{(IDLE, news): (IDLE, NOTHING) for news in (STARTED, NOT_STARTED, SUCCESS, FAILURE, TIME_IS_UP)},
     # committed
     (COMMITTED, COMMIT): (COMMITTED, (ACK,)),
     (COMMITTED, COMMIT_REFUSED): (COMMITTED, (ACK,)),
@@ -113,9 +117,10 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Effect, ...]]] = {
     (COMMITTED, ABORT): (IDLE, (ABORTED,)),
     (COMMITTED, ABORT_OURS): (IDLE, (ABORTED,)),
     (COMMITTED, STOP): (IDLE, NOTHING),
-    **{(COMMITTED, news): (COMMITTED, NOTHING) for news in (STARTED, NOT_STARTED, SUCCESS, FAILURE)},
+    **{(COMMITTED, news): (COMMITTED, NOTHING) for news in (STARTED, NOT_STARTED, SUCCESS, FAILURE, TIME_IS_UP)},
     # running
     **{(state, event): (state, (busy("ours"),)) for state in ALL_RUNNING for event in (COMMIT, COMMIT_REFUSED)},
+    **{(state, event): (state, (ACK,)) for state in (STARTING, RUNNING) for event in (COMMIT, COMMIT_REFUSED)},
     **{(state, COMMIT_OTHER): (state, (busy("other"),)) for state in ALL_RUNNING},
     **{(state, RUN_OTHER): (state, (not_run("other", "busy"),)) for state in ALL_RUNNING},
     **{(state, RUN): (state, (not_run("ours", "busy"),)) for state in ALL_RUNNING},
@@ -125,15 +130,19 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Effect, ...]]] = {
     **{(RUNNING, abort): (ABORTING, (End(job_id="ours"),)) for abort in (ABORT, ABORT_OURS)},
     **{(ABORTING, abort): (ABORTING, NOTHING) for abort in (ABORT, ABORT_OURS)},
     **{(STOPPING, abort): (ABORTING, NOTHING) for abort in (ABORT, ABORT_OURS)},
+    **{(TIMED_OUT, abort): (ABORTING, NOTHING) for abort in (ABORT, ABORT_OURS)},
+    **{(state, TIME_IS_UP): (state, NOTHING) for state in ALL_RUNNING},
+    (RUNNING, TIME_IS_UP): (TIMED_OUT, (End(job_id="ours"),)),
+    (STARTING, TIME_IS_UP): (Running(order=OURS, ending=Ending.TIMED_OUT), NOTHING),
     **{(ABORTING_START, abort): (ABORTING_START, NOTHING) for abort in (ABORT, ABORT_OURS)},
     **{(STOPPING_START, abort): (ABORTING_START, NOTHING) for abort in (ABORT, ABORT_OURS)},
     (STARTING, STOP): (STOPPING_START, NOTHING),
     (RUNNING, STOP): (STOPPING, (End(job_id="ours"),)),
-    **{(state, STOP): (state, NOTHING) for state in (ABORTING, STOPPING, ABORTING_START, STOPPING_START)},
+    **{(state, STOP): (state, NOTHING) for state in (ABORTING, STOPPING, TIMED_OUT, ABORTING_START, STOPPING_START)},
     (STARTING, STARTED): (RUNNING, (ACK_RUN,)),
     (ABORTING_START, STARTED): (ABORTING, (End(job_id="ours"),)),
     (STOPPING_START, STARTED): (STOPPING, (End(job_id="ours"),)),
-    **{(state, STARTED): (state, NOTHING) for state in (RUNNING, ABORTING, STOPPING)},
+    **{(state, STARTED): (state, NOTHING) for state in (RUNNING, ABORTING, STOPPING, TIMED_OUT)},
     **{(state, NOT_STARTED): (IDLE, (not_run("ours", "no_such_command"),)) for state in ALL_RUNNING},
     **{(state, NOT_STARTED): (IDLE, (ABORTED,)) for state in (ABORTING, ABORTING_START)},
     **{(state, SUCCESS): (IDLE, (say(Kind.SUCCEEDED, "ours", exit=DONE),)) for state in (STARTING, RUNNING)},
@@ -142,6 +151,10 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Effect, ...]]] = {
     **{
         (state, end): (IDLE, (say(Kind.FAILED, "ours", reason="agent_stopped", exit=end.exit),))
         for state in (STOPPING, STOPPING_START)
+        for end in (SUCCESS, FAILURE)
+    },
+    **{
+        (TIMED_OUT, end): (IDLE, (say(Kind.FAILED, "ours", reason="timed_out", exit=end.exit),))
         for end in (SUCCESS, FAILURE)
     },
     # whatever the state

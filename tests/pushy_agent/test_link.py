@@ -1,6 +1,7 @@
 """Conversations and what renews them, on a clock that the tests move."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,8 +14,10 @@ from pushy_agent.conversation import ANSWER_INTERVALS, Conversation
 from pushy_agent.job import Idle, Kind, Say, State
 from pushy_agent.link import Link
 from pushy_agent.sender import Sender
+from pushy_agent.spool import Journal, Spool
 from pushy_protocol.messages import Abort, ServerCommand, ServerHeartbeat, decode_from_node
 from tests.pushy_agent.test_connection import NOW, make_session
+from tests.pushy_agent.test_spool import at_once
 
 STAMP: dict[str, Any] = {"timestamp": "", "sequence": 1}
 
@@ -54,10 +57,14 @@ class FakeChannels:
 class World:
     """A link with everything around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
         self.clock = Clock()
         self.jitter = 0.5
-        self.sender = Sender(host="host", incarnation_id="me", now=lambda: NOW)
+        journal = Journal(directory / "jobs.journal")
+        spool = Spool(journal, at_once)
+        spool.open()
+        self.close = journal.close
+        self.sender = Sender(host="host", incarnation_id="me", now=lambda: NOW, clock=self.clock, spool=spool)
         self.asked: list[Deferred[Session]] = []
         self.opened: list[FakeChannels] = []
         self.commands: list[ServerCommand] = []
@@ -108,8 +115,10 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.close()
 
 
 def test_it_beats_each_interval(world: World) -> None:
@@ -250,10 +259,25 @@ def test_stop(world: World) -> None:
     world.link.stop()
 
 
-def test_stop_while_asking_and_while_waiting() -> None:
-    asking = World()
+def test_stop_while_asking_and_while_waiting(tmp_path: Path) -> None:
+    asking = World(tmp_path / "asking")
     asking.link.stop()
-    waiting = World()
+    waiting = World(tmp_path / "waiting")
     waiting.asked[-1].errback(BootstrapError("x"))
     waiting.link.stop()
+    for each in (asking, waiting):
+        each.close()
     assert asking.clock.getDelayedCalls() == waiting.clock.getDelayedCalls() == []
+
+
+def test_renew_ends_a_conversation_or_a_pause(world: World) -> None:
+    world.link.renew("nobody speaks yet")
+    assert len(world.asked) == 1
+    world.asked[-1].errback(BootstrapError("x"))
+    world.link.renew("asked for")
+    assert len(world.asked) == 2
+    world.agree().answer()
+    world.link.renew("asked for")
+    assert len(world.asked) == 3
+    world.agree()
+    assert len(world.open_ones()) == 1

@@ -23,6 +23,7 @@ DESK = OrderDesk(
     whitelist=Whitelist.parse({"list": "ls -l"}),
     node_name="node-1",
     environment={"PATH": "/bin", "HOME": "/"},
+    lock_dir=Path("/locks"),
     uid=0,
     look_up_user=look_up,
 )
@@ -88,11 +89,60 @@ def test_refusals(reason: str, fields: dict[str, Any]) -> None:
     assert refusal(**fields) == reason
 
 
-def test_listed_variables_may_be_set_but_ours_stay_ours() -> None:
+def test_where_names_are_listed_the_others_arrive_under_another() -> None:
     desk = evolve(DESK, allowed_env=frozenset({"PATH", "CHEF_PUSH_JOB_ID"}))
-    env = check(desk, env={"PATH": "/tmp", "CHEF_PUSH_JOB_ID": "j2"}).env
+    env = check(desk, env={"PATH": "/tmp", "CHEF_PUSH_JOB_ID": "j2", "LD_PRELOAD": "x", "COLOUR": "red"}).env
     assert (env["PATH"], env["CHEF_PUSH_JOB_ID"]) == ("/tmp", "j1")
-    assert refusal(desk, env={"LD_PRELOAD": "x"}) == "bad_env"
+    assert (env["CHEF_PUSH_ENV_LD_PRELOAD"], env["CHEF_PUSH_ENV_COLOUR"]) == ("x", "red")
+    assert not {"LD_PRELOAD", "COLOUR"} & env.keys()
+    assert check(evolve(DESK, allowed_env=frozenset()), env={"A": "b"}).env["CHEF_PUSH_ENV_A"] == "b"
+    assert refusal(desk, env={"": "x"}) == "bad_env"
+
+
+def entry(**fields: Any) -> OrderDesk:
+    return evolve(DESK, whitelist=Whitelist.parse({"list": {"command": "ls", **fields}}))
+
+
+def test_what_the_entry_says_goes_first() -> None:
+    desk = entry(user="bob", dir="/", env={"LD_PRELOAD": "ours", "HOME": "/srv"}, timeout=5, capture_limit=10)
+    order = check(desk, env={"HOME": "/tmp"})
+    assert (order.identity, order.cwd, order.timeout, order.capture_limit, order.lock) == (BOB, "/", 5, 10, None)
+    assert (order.env["LD_PRELOAD"], order.env["HOME"], order.env["USER"]) == ("ours", "/srv", "bob")
+    assert check(desk, user="bob", dir="/", env={"HOME": "/tmp"}) == order
+    assert refusal(desk, user="root") == "user_not_allowed"
+    assert refusal(desk, dir="/tmp") == "dir_not_allowed"
+    assert refusal(entry(user="eve")) == "no_such_user"
+    assert refusal(entry(dir="/no/such")) == "no_such_dir"
+
+
+def test_locks() -> None:
+    assert check(entry(lock="/run/x.lock")).lock == Path("/run/x.lock")
+    ours = check(entry(lock=True)).lock
+    assert ours is not None
+    assert ours.parent == Path("/locks")
+    assert check(entry(lock=True)).lock == ours
+
+
+@pytest.mark.parametrize(
+    ("fields", "user", "allowed"),
+    [
+        ({}, "bob", True),
+        ({"allow_user": ["bob"]}, "bob", True),
+        ({"allow_user": ["bob"]}, "root", False),
+        ({"allow_user": []}, "bob", False),
+        ({"user": "root", "allow_user": ["bob"]}, "bob", True),
+        ({"user": "root", "allow_user": ["bob"]}, "root", True),
+        ({"user": "root"}, "root", True),
+        ({"user": "root"}, "bob", False),
+    ],
+)
+def test_allowed_users(fields: dict[str, Any], user: str, allowed: bool) -> None:
+    if allowed:
+        identity = check(entry(**fields), user=user).identity
+        assert identity is not None
+        assert identity.name == user
+    else:
+        assert refusal(entry(**fields), user=user) == "user_not_allowed"
 
 
 def test_only_root_becomes_another() -> None:

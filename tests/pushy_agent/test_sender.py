@@ -1,17 +1,23 @@
 """What is said, how, and what is kept until it could be."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from pushy_agent.job import Committed, Exit, Idle, Kind, Say
 from pushy_agent.order import Order
 from pushy_agent.output import Captured
-from pushy_agent.sender import Sender
+from pushy_agent.sender import RESEND, Sender
+from pushy_agent.spool import Journal, Spool
 from pushy_protocol.messages import decode_from_node
 from tests.pushy_agent.test_connection import NOW, make_session
+from tests.pushy_agent.test_spool import at_once
 
 
 class Wire:
@@ -37,8 +43,22 @@ def wire() -> Wire:
 
 
 @pytest.fixture
-def sender(wire: Wire) -> Sender:
-    sender = Sender(host="host", incarnation_id="me", now=lambda: NOW)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    journal = Journal(tmp_path / "jobs.journal")
+    spool = Spool(journal, at_once)
+    spool.open()
+    yield spool
+    journal.close()
+
+
+@pytest.fixture
+def sender(wire: Wire, clock: Clock, spool: Spool) -> Sender:
+    sender = Sender(host="host", incarnation_id="me", now=lambda: NOW, clock=clock, spool=spool)
     sender.attach(make_session(), wire)
     return sender
 
@@ -52,8 +72,8 @@ OUTPUT = Exit(status=0, stdout=Captured(head=b"o" * 900), stderr=Captured(head=b
 
 def test_every_kind_is_a_message(sender: Sender, wire: Wire) -> None:
     for number, kind in enumerate(Kind):
-        sender.say(Say(kind=kind, job_id="j1", reason="why", exit=Exit(status=3)))
-        assert wire.sent[-1] == {**COMMON, "type": kind.value, "job_id": "j1", "sequence": number}
+        sender.say(Say(kind=kind, job_id=f"j{number}", reason="why", exit=Exit(status=3)))
+        assert wire.sent[-1] == {**COMMON, "type": kind.value, "job_id": f"j{number}", "sequence": number}
         decode_from_node(wire.bodies[-1])
 
 
@@ -77,9 +97,9 @@ def test_reasons_are_not_told_to_who_has_not_asked(sender: Sender, wire: Wire, e
 def test_reasons(sender: Sender, wire: Wire) -> None:
     sender.attach(make_session(extensions=frozenset({"reasons"})), wire)
     sender.say(Say(kind=Kind.NACK_COMMIT, job_id="j1", reason="busy"))
-    sender.say(Say(kind=Kind.FAILED, job_id="j1", exit=Exit(status=3)))
-    sender.say(Say(kind=Kind.FAILED, job_id="j1", reason="agent_stopped", exit=Exit(signal=9)))
-    sender.say(Say(kind=Kind.SUCCEEDED, job_id="j1", exit=Exit(status=0)))
+    sender.say(Say(kind=Kind.FAILED, job_id="j2", exit=Exit(status=3)))
+    sender.say(Say(kind=Kind.FAILED, job_id="j3", reason="agent_stopped", exit=Exit(signal=9)))
+    sender.say(Say(kind=Kind.SUCCEEDED, job_id="j4", exit=Exit(status=0)))
     told = [
         {key: message[key] for key in ("reason", "exit_status", "signal") if key in message} for message in wire.sent
     ]
@@ -88,8 +108,8 @@ def test_reasons(sender: Sender, wire: Wire) -> None:
 
 def test_outputs_when_captured_and_only_then(sender: Sender, wire: Wire) -> None:
     sender.say(Say(kind=Kind.SUCCEEDED, job_id="j1", exit=OUTPUT))
-    sender.say(Say(kind=Kind.SUCCEEDED, job_id="j1", exit=Exit(status=0)))
-    sender.say(Say(kind=Kind.FAILED, job_id="j1", exit=evolve(OUTPUT, status=1, stdout=Captured(head=b"\xff"))))
+    sender.say(Say(kind=Kind.SUCCEEDED, job_id="j2", exit=Exit(status=0)))
+    sender.say(Say(kind=Kind.FAILED, job_id="j3", exit=evolve(OUTPUT, status=1, stdout=Captured(head=b"\xff"))))
     assert (wire.sent[0]["stdout"], wire.sent[0]["stderr"]) == ("o" * 900, "e" * 100)
     assert "stdout" not in wire.sent[1]
     assert wire.sent[2]["stdout"] == "�"
@@ -129,3 +149,88 @@ def test_results_are_kept_between_sessions_and_told_in_the_new_one(sender: Sende
     sender.attach(make_session(extensions=frozenset({"reasons"})), wire)
     sender.flush()
     assert (wire.sent[1]["exit_status"], wire.sent[1]["sequence"]) == (2, 0)
+
+
+RESULTS = frozenset({"results"})
+ENDED = Say(kind=Kind.SUCCEEDED, job_id="j1", exit=Exit(status=0))
+
+
+def results(wire: Wire) -> list[str]:
+    return [message["job_id"] for message in wire.sent if message["type"] == "succeeded"]
+
+
+def test_a_result_is_said_again_until_it_is_acknowledged(
+    sender: Sender, wire: Wire, clock: Clock, spool: Spool
+) -> None:
+    sender.attach(make_session(extensions=RESULTS), wire)
+    sender.say(ENDED)
+    sender.flush()
+    assert results(wire) == ["j1"]
+    clock.advance(RESEND)
+    sender.flush()
+    assert results(wire) == ["j1", "j1"]
+    sender.attach(make_session(extensions=RESULTS), wire)
+    sender.flush()
+    assert results(wire) == ["j1"] * 3
+    sender.acknowledged("j1")
+    sender.acknowledged("j1")
+    clock.advance(RESEND)
+    sender.flush()
+    assert (results(wire), spool.waiting) == (["j1"] * 3, ())
+    assert not sender.say_again("j1")
+
+
+def test_who_asks_for_a_job_that_is_over_hears_its_result(sender: Sender, wire: Wire) -> None:
+    sender.attach(make_session(extensions=RESULTS), wire)
+    sender.say(ENDED)
+    assert sender.say_again("j1")
+    assert results(wire) == ["j1", "j1"]
+
+
+def test_what_is_told_of_a_job_that_is_over_does_not_change_its_result(
+    sender: Sender, wire: Wire, spool: Spool
+) -> None:
+    sender.attach(make_session(extensions=RESULTS), wire)
+    sender.say(ENDED)
+    sender.say(Say(kind=Kind.ABORTED, job_id="j1"))
+    assert wire.sent[-1]["type"] == "aborted"
+    assert spool.waiting == (ENDED,)
+
+
+def test_results_of_an_earlier_run_are_for_a_server_that_acknowledges(wire: Wire, tmp_path: Path) -> None:
+    for extensions, expected in ((None, []), (RESULTS, ["j1"])):
+        path = tmp_path / str(extensions) / "jobs.journal"
+        journal = Journal(path)
+        spool = Spool(journal, at_once)
+        spool.open()
+        sender = Sender(host="host", incarnation_id="old", now=lambda: NOW, clock=Clock(), spool=spool)
+        sender.say(ENDED)
+        journal.close()
+        journal = Journal(path)
+        spool = Spool(journal, at_once)
+        spool.open()
+        sender = Sender(host="host", incarnation_id="new", now=lambda: NOW, clock=Clock(), spool=spool)
+        sender.attach(make_session(extensions=extensions), wire)
+        sender.flush()
+        assert results(wire) == expected
+        journal.close()
+
+
+def test_drain_waits_for_acknowledgements_but_not_for_ever(sender: Sender, wire: Wire, clock: Clock) -> None:
+    drained: list[object] = []
+
+    def drain() -> None:
+        _ = Deferred.fromCoroutine(sender.drain(1)).addCallback(drained.append)
+
+    drain()
+    assert len(drained) == 1
+    sender.attach(make_session(extensions=RESULTS), wire)
+    sender.say(ENDED)
+    drain()
+    assert len(drained) == 1
+    clock.pump([0.1] * 11)
+    assert len(drained) == 2
+    drain()
+    sender.acknowledged("j1")
+    clock.advance(0.1)
+    assert len(drained) == 3

@@ -29,6 +29,7 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "agent.toml"
     path.write_text(
         'server_url = "http://127.0.0.1:1/organizations/acme"\nclient_key = "client.pem"\nnode_name = "n1"\n'
+        'state_dir = "state"\n'
     )
     return path
 

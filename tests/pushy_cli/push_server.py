@@ -28,6 +28,7 @@ from pushy_protocol.keys import make_rsa_key
 
 ORGANIZATION = "acme"
 JOB_ID = "0123456789abcdef0123456789abcdef"
+PRIVATE_KEY = "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n"
 CREATED = "Tue, 04 Sep 2012 23:01:02 GMT"
 
 
@@ -37,6 +38,15 @@ class Fault:
 
     status: int
     body: bytes = b""
+
+
+@frozen(kw_only=True)
+class Feed:
+    """What one connection to a job's feed brings; `stays` keeps it open at the end."""
+
+    events: tuple[tuple[str, dict[str, Any]], ...]
+    stays: bool = False
+    content_type: str = "text/event-stream"
 
 
 @define
@@ -65,6 +75,13 @@ class PushServer:
         self.outputs: dict[tuple[str, str], bytes] = {}
         self.node_states: dict[str, tuple[str, str]] = {}
         self.on_look: Callable[[], None] = lambda: None
+        self.feeds: dict[str, deque[Feed]] = {}
+        self.on_abort: Callable[[str], None] = lambda job_id: None
+        self.offers_more = True
+        """Whether it has what an original push server has not: abort, pages, Chef's API."""
+
+        self.objects: dict[str, dict[str, Any]] = {kind: {} for kind in ("clients", "users", "groups", "nodes")}
+        self.members: set[str] = set()
         self._port: Any = None
 
     def add_job(self, job_id: str, *states: dict[str, Any], **request: Any) -> None:
@@ -85,9 +102,11 @@ class PushServer:
     async def close(self) -> None:
         await self._port.stopListening()
 
-    @app.route(f"/organizations/{ORGANIZATION}/pushy/<path:rest>", methods=["GET", "POST"])
-    def _pushy(self, request: Any, rest: str) -> Any:
+    @app.route("/<path:path>", methods=["GET", "POST", "PUT", "DELETE"])
+    def _any(self, request: Any, path: str) -> Any:
         body = request.content.read()
+        # A push server's own paths are noted without their prefix, others from the root.
+        rest = path.removeprefix(f"organizations/{ORGANIZATION}/").removeprefix("pushy/")
         self.requests.append(f"{request.method.decode()} {rest}")
         fault = self.faults.popleft() if self.faults else None
         if fault is not None:
@@ -97,10 +116,92 @@ class PushServer:
             return fault.body
         if problem := self._authenticate(request, body):
             return problem
+        if path == "pushy/_status":
+            return b'{"status": "it\'s alive"}'
         parts = rest.split("/")
-        if request.method == b"POST" and parts == ["jobs"]:
-            return self._start(request, json.loads(body))
-        return self._look(request, parts)
+        if parts[0] in {"jobs", "job_status_feed", "node_states"}:
+            return self._pushy(request, parts, body)
+        if not self.offers_more:
+            return self._error(request, 404, "Not Found.")
+        at_root = not path.startswith("organizations/")
+        return self._chef(request, parts, json.loads(body) if body else {}, at_root=at_root)
+
+    def _pushy(self, request: Any, parts: list[str], body: bytes) -> Any:
+        match request.method, parts:
+            case b"POST", ["jobs"]:
+                return self._start(request, json.loads(body))
+            case b"POST", ["jobs", job_id, "abort"] if self.offers_more:
+                return self._abort(request, job_id)
+            case b"DELETE", ["jobs"] if self.offers_more:
+                deleted, self.jobs = len(self.jobs), {}
+                return json.dumps({"deleted": deleted}).encode()
+            case b"GET", ["job_status_feed", job_id] if self.feeds.get(job_id):
+                return self._feed(request, self.feeds[job_id].popleft())
+            case b"GET", _:
+                return self._look(request, parts)
+        return self._error(request, 404, "Not Found.")
+
+    def _feed(self, request: Any, feed: Feed) -> Any:
+        request.setHeader("content-type", feed.content_type)
+        request.write(b": hello\n\n")
+        for number, (name, data) in enumerate(feed.events, 1):
+            request.write(f"event: {name}\nid: job-{number}\ndata: {json.dumps(data)}\n\n".encode())
+        return Deferred() if feed.stays else b""
+
+    def _abort(self, request: Any, job_id: str) -> bytes:
+        if job_id not in self.jobs:
+            return self._error(request, 404, f"There is no job '{job_id}'.")
+        if self.jobs[job_id].states[-1]["status"] in {"complete", "aborted"}:
+            return self._error(request, 409, f"Job '{job_id}' cannot be aborted: it is complete.")
+        self.on_abort(job_id)
+        request.setResponseCode(202)
+        return b"{}"
+
+    def _chef(self, request: Any, parts: list[str], body: dict[str, Any], *, at_root: bool) -> bytes:
+        match request.method, parts:
+            case b"GET", ["search", "node"]:
+                return self._search(request)
+            case b"GET", ["users"] if not at_root:
+                return json.dumps([{"user": {"username": name}} for name in sorted(self.members)]).encode()
+            case b"POST", ["users"] if not at_root:
+                self.members.add(body["username"])
+                return b"{}"
+            case b"DELETE", ["users", name] if not at_root and name in self.members:
+                self.members.remove(name)
+                return b"{}"
+            case b"GET", [kind] if kind in self.objects:
+                return json.dumps(dict.fromkeys(self.objects[kind], "uri")).encode()
+            case b"POST", [kind] if kind in self.objects:
+                return self._make(request, kind, body)
+            case method, [kind, name] if name in self.objects.get(kind, {}):
+                return self._one(method, self.objects[kind], name, body)
+        return self._error(request, 404, f"Cannot load {'/'.join(parts)}")
+
+    def _make(self, request: Any, kind: str, body: dict[str, Any]) -> bytes:
+        name = body.get("groupname") or body.get("username") or body["name"]
+        if name in self.objects[kind]:
+            return self._error(request, 409, f"{name} already exists")
+        kept = {"groupname": name, "users": [], "clients": [], "groups": []} if kind == "groups" else {"name": name}
+        self.objects[kind][name] = kept
+        request.setResponseCode(201)
+        assert request.getHeader("x-ops-server-api-version") == "1"
+        key = {"chef_key": {"private_key": PRIVATE_KEY}} if body.get("create_key") else {}
+        return json.dumps({"uri": "uri", **key}).encode()
+
+    @staticmethod
+    def _one(method: bytes, kept: dict[str, Any], name: str, body: dict[str, Any]) -> bytes:
+        if method == b"DELETE":
+            return json.dumps(kept.pop(name)).encode()
+        if method == b"PUT":
+            kept[name] |= body["actors"]
+        return json.dumps(kept[name]).encode()
+
+    def _search(self, request: Any) -> bytes:
+        query, start = request.args[b"q"][0].decode(), int(request.args[b"start"][0])
+        if ":" not in query:
+            return self._error(request, 400, f"invalid search query: '{query}'")
+        rows = [node for name, node in self.objects["nodes"].items() if query == "*:*" or query in f"name:{name}"]
+        return json.dumps({"total": len(rows), "start": start, "rows": rows[start : start + 2]}).encode()
 
     def _authenticate(self, request: Any, body: bytes) -> bytes | None:
         headers = {
@@ -131,7 +232,7 @@ class PushServer:
     def _look(self, request: Any, parts: list[str]) -> bytes:
         match parts:
             case ["jobs"]:
-                return json.dumps([self._job(job_id, nodes=False) for job_id in reversed(self.jobs)]).encode()
+                return self._list(request)
             case ["jobs", job_id] if job_id in self.jobs:
                 answer = self._job(job_id, nodes=True)
                 self.on_look()
@@ -145,10 +246,21 @@ class PushServer:
                 return json.dumps(self._node(name)).encode()
         return self._error(request, 404, "not found")
 
+    def _list(self, request: Any) -> bytes:
+        ids = list(reversed(self.jobs))
+        if self.offers_more:
+            if before := request.args.get(b"before"):
+                ids = ids[ids.index(before[0].decode()) + 1 :]
+            limit = int(request.args.get(b"limit", [b"1000"])[0])
+            if len(ids) > limit:
+                request.setHeader("link", f'<{request.uri.decode()}>; rel="next"')
+            ids = ids[:limit]
+        return json.dumps([self._job(job_id, nodes=False) for job_id in ids]).encode()
+
     def _job(self, job_id: str, *, nodes: bool) -> dict[str, Any]:
         script = self.jobs[job_id]
         state = script.look() if nodes else script.states[-1]
-        kept = ("command", "user", "dir", "env", "run_timeout", "capture_output")
+        kept = ("command", "user", "dir", "env", "run_timeout", "capture_output", "file")
         shown = {name: script.request[name] for name in kept if name in script.request}
         job = {"id": job_id, "run_timeout": 3600, "created_at": CREATED, "updated_at": CREATED, **shown, **state}
         if not nodes:

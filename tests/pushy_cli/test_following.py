@@ -1,5 +1,5 @@
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from itertools import islice
 from typing import Any
 
@@ -9,9 +9,10 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from pushy_cli.errors import CliError, Garbage, ServerFault, Unreachable
+from pushy_cli.errors import CliError, Garbage, NotOffered, Refused, ServerFault, Unreachable
 from pushy_cli.following import PATIENCE, follow, pace
-from pushy_cli.jobs import exit_status
+from pushy_cli.standing import Standing
+from pushy_cli.starting import exit_status
 from pushy_protocol.api import Job
 from pushy_protocol.states import NodeStatus
 
@@ -25,7 +26,9 @@ class Source:
     """Gives the next of its answers; the last one again and again."""
 
     answers: deque[Job | CliError]
+    connections: deque[list[bytes] | CliError] = field(factory=deque)
     looks: int = 0
+    asked_after: list[str | None] = field(factory=list)
 
     async def job(self, job_id: str) -> Job:
         self.looks += 1
@@ -34,22 +37,34 @@ class Source:
             raise answer
         return await succeed(answer)
 
+    async def feed(
+        self, job_id: str, take: Callable[[bytes], None], *, last_event_id: str | None, silence: float
+    ) -> None:
+        self.asked_after.append(last_event_id)
+        connection = self.connections.popleft() if self.connections else NotOffered("no feed", "")
+        if isinstance(connection, CliError):
+            raise connection
+        for chunk in connection:
+            take(chunk)
+
 
 @define
 class Recorder:
     """Notes what it is told."""
 
-    told: list[tuple[str, float]] = field(factory=list)
+    told: list[str] = field(factory=list)
+    counts: list[dict[str, int]] = field(factory=list)
 
-    def show(self, job: Job, elapsed: float) -> None:
-        self.told.append((job.status, elapsed))
+    def show(self, standing: Standing) -> None:
+        self.told.append(standing.status)
+        self.counts.append(dict(standing.counts))
 
-    def trouble(self, error: ServerFault | Unreachable) -> None:
-        self.told.append((type(error).__name__, -1))
+    def trouble(self, error: CliError) -> None:
+        self.told.append(type(error).__name__)
 
 
 def start(source: Source, clock: Clock, recorder: Recorder, interval: float | None = 1.0) -> Deferred[Job]:
-    following: Coroutine[Any, Any, Job] = follow(source, "a" * 32, clock=clock, waits=pace(interval), progress=recorder)
+    following: Coroutine[Any, Any, Job] = follow(source, "a" * 32, clock=clock, progress=recorder, interval=interval)
     return Deferred.fromCoroutine(following)
 
 
@@ -62,7 +77,7 @@ class FollowTests(TestCase):
         clock.advance(1)
         clock.advance(1)
         assert self.successResultOf(following).status == "complete"
-        assert recorder.told == [("voting", 0), ("running", 1), ("complete", 2)]
+        assert recorder.told == ["voting", "running", "complete"]
         assert not clock.getDelayedCalls()
 
     def test_an_absent_server_is_waited_for(self) -> None:
@@ -72,7 +87,7 @@ class FollowTests(TestCase):
         following = start(source, clock, recorder, PATIENCE / 110)
         clock.pump([PATIENCE / 110] * 202)
         assert self.successResultOf(following).status == "complete"
-        assert [told for told, _ in recorder.told].count("Unreachable") == 100
+        assert recorder.told.count("Unreachable") == 100
 
     def test_patience_ends(self) -> None:
         source = Source(deque([job("running"), Unreachable("away", "")]))
@@ -93,6 +108,60 @@ class FollowTests(TestCase):
         following.cancel()
         self.failureResultOf(following, CancelledError)
         assert not clock.getDelayedCalls()
+
+
+def event(number: int, name: str, data: str = "{}") -> bytes:
+    return f"event: {name}\nid: job-{number}\ndata: {data}\n\n".encode()
+
+
+START = event(1, "start", '{"node_count": 3}')
+VOTES = b"".join(event(n, "quorum_vote", f'{{"node": "n{n}", "status": "success"}}') for n in (2, 3))
+ENDED = event(9, "job_complete", '{"status": "complete"}')
+NOTHING: deque[Job | CliError] = deque([job("complete")])
+
+
+class FeedTests(TestCase):
+    def follow(self, *connections: list[bytes] | CliError, answers: deque[Job | CliError] = NOTHING) -> None:
+        self.source = Source(deque(answers), connections=deque(connections))
+        self.clock, self.recorder = Clock(), Recorder()
+        self.following = start(self.source, self.clock, self.recorder, None)
+
+    def test_events_are_added_up_and_the_job_is_looked_at_once(self) -> None:
+        self.follow([START[:9], START[9:] + VOTES, b": keep-alive\n\n", ENDED])
+        assert self.successResultOf(self.following).status == "complete"
+        assert self.source.looks == 1
+        assert self.recorder.counts[:3] == [{"new": 3}, {"ready": 1, "new": 2}, {"ready": 2, "new": 1}]
+        assert self.recorder.told == ["voting", "voting", "voting", "complete", "complete"]
+
+    def test_it_goes_on_after_the_last_event(self) -> None:
+        self.follow([START], Unreachable("away", ""), [VOTES], [ENDED])
+        self.clock.pump([1, 1, 1])
+        assert self.successResultOf(self.following).status == "complete"
+        assert self.source.asked_after == [None, "job-1", "job-1", "job-3"]
+        assert "Unreachable" in self.recorder.told
+        assert self.recorder.counts[-2] == {"ready": 2, "new": 1}
+
+    def test_a_server_that_forgot_where_we_were_begins_anew(self) -> None:
+        self.follow([START + VOTES], [START + VOTES], [event(1, "summary")])
+        self.clock.pump([1, 1])
+        assert self.successResultOf(self.following).status == "complete"
+        assert self.recorder.counts[-2] == {"ready": 2, "new": 1}
+
+    def test_without_a_feed_the_job_is_looked_at(self) -> None:
+        bad = [[b"data: no json\n\n"], [b"data: 1\n\n"], [b"\xff\n\ndata: [\n\n"]]
+        for connection in (NotOffered("", ""), Unreachable("", ""), Refused("", ""), *bad):
+            self.follow(connection, answers=deque([job("running"), job("complete")]))
+            self.clock.advance(1)
+            assert self.successResultOf(self.following).status == "complete"
+            assert len(self.source.asked_after) == 1
+
+    def test_patience_ends(self) -> None:
+        self.follow([START], *[Unreachable("away", "")] * 1000)
+        self.clock.pump([1] * int(PATIENCE))
+        self.assertNoResult(self.following)
+        self.clock.pump([1] * 3)
+        self.failureResultOf(self.following, Unreachable)
+        assert not self.clock.getDelayedCalls()
 
 
 def test_pace() -> None:

@@ -24,6 +24,7 @@ from pushyd.store.interface import (
     AlreadyExists,
     Change,
     FeedText,
+    JobQuery,
     JobStatusChange,
     JobSummary,
     NodeStatusChange,
@@ -182,10 +183,10 @@ class MemoryStore:
         job = self._jobs.get(job_id)
         return job if job and job.spec.organization == organization else None
 
-    async def jobs(self, organization: str, limit: int) -> Sequence[JobSummary]:
+    async def jobs(self, organization: str, query: JobQuery) -> Sequence[JobSummary]:
         self._check()
         found = [_summary(job) for job in self._jobs.values() if job.spec.organization == organization]
-        return found[::-1][:limit]
+        return found[::-1][: query.limit]
 
     async def unfinished_jobs(self) -> Sequence[StoredJob]:
         self._check()
@@ -321,7 +322,7 @@ class RecordingChannel:
 
     def encode(self, kind: type[messages.ServerCommand], fields: Mapping[str, Any]) -> bytes:
         self.encoded += 1
-        return messages.encode(kind(timestamp=format_rfc1123(NOW), sequence=self.encoded, server="server", **fields))
+        return messages.encode(kind(timestamp=format_rfc1123(NOW), sequence=self.encoded, **fields))
 
     def send(self, route: bytes, session_key: bytes, body: bytes) -> bool:
         self.sent.append(Sent(route, session_key, body))

@@ -285,6 +285,61 @@ class ConnectionTests(Nodes):
         assert self.channel.take_kinds() == [ABORT]
 
 
+class NewKeyTests(Nodes):
+    """A node fetched its configuration with another CURVE key; whoever has the old one must hear nothing any more."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.online(WEB1, WEB2)
+        self.session(WEB1, "9" * 40)
+
+    def order(self) -> None:
+        """A job's run, to both nodes."""
+        self.service.send("acme", ["web1", "web2"], messages.Run, {"job_id": JOB})
+
+    def test_what_it_is_told_waits_until_it_speaks_with_the_new_one(self) -> None:
+        self.order()
+        assert [sent.route for sent in self.channel.take()] == [b"web2"]
+        self.hear(self.heartbeat(), route=b"new")
+        sent = self.channel.take()
+        assert [(each.kind, each.route) for each in sent] == [(ACK, b"new"), (messages.Run, b"new")]
+        assert {each.session_key for each in sent} == {self.key_of(WEB1)}
+        self.hear(self.heartbeat(), route=b"new")
+        assert self.channel.take() == []
+
+    def test_all_of_it_in_its_order(self) -> None:
+        for kind, fields in ((messages.Commit, {"job_id": JOB, "command": "true"}), (messages.Run, {"job_id": JOB})):
+            self.service.send("acme", ["web1"], kind, fields)
+        self.service.rehab(WEB1)
+        assert self.channel.take() == []
+        self.hear(self.heartbeat(), route=b"new")
+        assert self.channel.take_kinds() == [ABORT, messages.Commit, messages.Run, ABORT]
+
+    def test_what_is_said_after_that_goes_at_once(self) -> None:
+        self.hear(self.heartbeat(), route=b"new")
+        self.channel.take()
+        self.order()
+        assert [sent.route for sent in self.channel.take()] == [b"new", b"web2"]
+
+    def test_an_agent_that_was_restarted_does_not_hear_what_was_for_the_one_before(self) -> None:
+        self.order()
+        self.channel.take()
+        self.hear(self.heartbeat(incarnation="another"), route=b"new")
+        assert self.channel.take_kinds() == [ABORT]
+
+    def test_nor_one_that_was_down_meanwhile(self) -> None:
+        self.order()
+        self.pass_time(12, beating=[WEB2])
+        self.channel.take()
+        self.hear(self.heartbeat(), route=b"new")
+        assert self.channel.take_kinds() == [ABORT]
+
+    def test_the_same_key_again_changes_nothing(self) -> None:
+        self.session(WEB2, "1" * 40)
+        self.order()
+        assert [sent.route for sent in self.channel.take()] == [b"web2"]
+
+
 class MessageTests(Nodes):
     def test_what_concerns_a_job_reaches_it(self) -> None:
         self.online(WEB1)

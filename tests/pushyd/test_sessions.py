@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pushyd.domain.node import NodeRef
-from pushyd.sessions import Session, Sessions
+from pushyd.sessions import KeyTaken, Session, Sessions
 from pushyd.store.interface import Registration, StoreUnavailable
 from tests.pushyd.doubles import MemoryStore, begin, failure_of
 
@@ -127,6 +127,63 @@ class SessionsTests(SynchronousTestCase):
         assert self.sessions.of(WEB1) is self.sessions.by_peer(KEYS[0]) is None
         assert self.loaded().of(WEB1) is None
         assert self.admit(WEB1, KEYS[0]).session_key != before.session_key
+
+    def test_another_nodes_key_is_refused_and_cuts_nobody_off(self) -> None:
+        """A CURVE key is public: whoever has seen it could present it."""
+        held = self.admit(WEB1, KEYS[0])
+        own = self.admit(WEB2, KEYS[1])
+        for other in (WEB2, OTHER_WEB1):
+            failure_of(self.admitting(other, KEYS[0]), KeyTaken)
+        assert self.sessions.by_peer(KEYS[0]) is self.sessions.of(WEB1) is held
+        assert self.sessions.by_peer(KEYS[1]) is self.sessions.of(WEB2) is own
+        assert self.sessions.of(OTHER_WEB1) is None
+        assert len(self.store.saved) == 2
+
+    def test_a_key_that_was_given_up_is_free(self) -> None:
+        self.admit(WEB1, KEYS[0])
+        self.admit(WEB1, KEYS[1])
+        assert self.admit(WEB2, KEYS[0]).node == WEB2
+        self.successResultOf(begin(self.sessions.revoke(WEB1)))
+        assert self.admit(OTHER_WEB1, KEYS[1]).node == OTHER_WEB1
+
+    def test_of_two_nodes_that_present_a_key_at_once_the_first_has_it(self) -> None:
+        self.store.hold()
+        first = self.admitting(WEB1, KEYS[0])
+        failure_of(self.admitting(WEB2, KEYS[0]), KeyTaken)
+        self.store.release()
+        assert self.sessions.by_peer(KEYS[0]) is self.successResultOf(first)
+        assert self.sessions.of(WEB2) is None
+
+    def test_a_key_that_could_not_be_kept_is_free(self) -> None:
+        self.store.break_down()
+        failure_of(self.admitting(WEB1, KEYS[0]), StoreUnavailable)
+        self.store.mend()
+        assert self.admit(WEB2, KEYS[0]).node == WEB2
+
+    def test_to_revoke_one_leaves_a_key_that_is_another_nodes(self) -> None:
+        """Two nodes with one key, as a database of an earlier version can have them."""
+        for node in (WEB1, WEB2):
+            registration = Registration(
+                organization=node.organization,
+                node=node.name,
+                curve_key=KEYS[0],
+                session_salt=node.name.encode(),
+                protocol_version="2.0",
+            )
+            self.successResultOf(begin(self.store.save_registration(registration)))
+        sessions = self.loaded()
+        self.successResultOf(begin(sessions.revoke(WEB1)))
+        assert sessions.by_peer(KEYS[0]) is sessions.of(WEB2) is not None
+
+    def test_one_that_is_revoked_while_it_is_admitted_is_over(self) -> None:
+        self.store.hold()
+        admitting = self.admitting(WEB1, KEYS[0])
+        revoking = begin(self.sessions.revoke(WEB1))
+        self.store.release()
+        self.successResultOf(admitting)
+        self.successResultOf(revoking)
+        assert self.sessions.of(WEB1) is self.sessions.by_peer(KEYS[0]) is None
+        assert self.loaded().of(WEB1) is None
 
     def test_secrets_are_not_shown(self) -> None:
         session = self.admit(WEB1, KEYS[0])

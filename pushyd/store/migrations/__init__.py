@@ -33,9 +33,7 @@ def bring_up_to_date(engine: Engine, scripts: str = SCRIPTS) -> None:
     :param scripts: the directory of the migrations
     :raise StoreUnavailable: a newer pushyd made it, or it does not hold Unicode
     """
-    config = Config()
-    config.set_main_option("script_location", scripts)
-    config.set_main_option("path_separator", "os")
+    config = _config(scripts)
     directory = ScriptDirectory.from_config(config)
     with engine.connect() as connection:
         sqlite_file = database_path(engine.url) if is_sqlite(engine.url) else None
@@ -47,6 +45,20 @@ def bring_up_to_date(engine: Engine, scripts: str = SCRIPTS) -> None:
                 _upgrade(connection, config, directory, sqlite_file)
         finally:
             connection.invalidate()  # it was used in unusual ways
+
+
+def revisions(engine: Engine, scripts: str = SCRIPTS) -> tuple[str | None, str | None]:
+    """The version of the database's schema (None: it has none yet), and the newest one."""
+    with engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+    return present, ScriptDirectory.from_config(_config(scripts)).get_current_head()
+
+
+def _config(scripts: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", scripts)
+    config.set_main_option("path_separator", "os")
+    return config
 
 
 def _upgrade(connection: Connection, config: Config, directory: ScriptDirectory, sqlite_file: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from pushy_protocol.states import TERMINAL_NODE_STATUSES, JobStatus, NodeStatus
 from pushyd.domain.effects import (
+    AbortKept,
     Emit,
     FeedEvent,
     JobChanged,
@@ -14,7 +15,7 @@ from pushyd.domain.effects import (
     StopTimer,
     Timer,
 )
-from pushyd.domain.job import Job, JobEvent, Start, TimerFired, step
+from pushyd.domain.job import Job, JobEvent, Start, TakenUp, TimerFired, step
 from tests.pushyd.domain.making import counted
 
 ACTIVE = {NodeStatus.READY, NodeStatus.RUNNING}
@@ -27,6 +28,7 @@ class Life:
         self.job = job
         self.stored_status = job.status
         self.stored_nodes = dict(job.nodes)
+        self.stored_aborting = job.aborting
         self.feed: list[Emit] = []
         self.timer: Timer | None = None
         self.sent: list[Send] = []
@@ -46,6 +48,17 @@ class Life:
                 assert before == Rehab(effect.node or "")
         return effects
 
+    def restart(self, elapsed: float) -> list[JobEffect]:
+        """Kill the server `elapsed` seconds after the present status began, and start it again; nothing ended before.
+
+        What it had in its memory is gone, its timer too.
+        """
+        self.timer = None
+        restored = Job.restored(self.job.spec, self.stored_status, self.stored_nodes, aborting=self.stored_aborting)
+        assert vars(restored) == vars(self.job)
+        self.job = restored
+        return self.tell(TakenUp(elapsed))
+
     def run_out(self) -> None:
         """Let everybody be silent until the job ends."""
         for _ in range(2):
@@ -61,6 +74,9 @@ class Life:
                 self.stored_nodes[node] = status
             case JobChanged(status):
                 self.stored_status = status
+            case AbortKept():
+                assert not self.stored_aborting, "kept twice"
+                self.stored_aborting = True
             case Emit():
                 self.feed.append(effect)
             case Send(nodes, order):
@@ -70,17 +86,22 @@ class Life:
                 assert node in self.job.nodes
                 self.rehabs.append(node)
             case StartTimer(timer, seconds):
-                assert seconds > 0
+                assert seconds >= 0
                 self.timer = timer
             case StopTimer():
                 self.timer = None
 
     def _check_state(self, before: dict[str, NodeStatus]) -> None:
         job = self.job
-        assert (self.stored_status, self.stored_nodes) == (job.status, job.nodes)
+        stored = (self.stored_status, self.stored_nodes, self.stored_aborting)
+        assert stored == (job.status, job.nodes, job.aborting)
         assert job.counts == counted(job)
         statuses = set(job.nodes.values())
         match job.status:
+            case JobStatus.VOTING | JobStatus.RUNNING if job.aborting:
+                assert NodeStatus.NEW not in statuses
+                assert statuses & ACTIVE
+                assert self.timer is Timer.ABORTING
             case JobStatus.NEW:
                 assert statuses <= {NodeStatus.NEW}
                 assert self.timer is None
@@ -95,6 +116,7 @@ class Life:
             case _:
                 assert statuses <= TERMINAL_NODE_STATUSES
                 assert self.timer is None
+                assert job.aborting == (job.status is JobStatus.ABORTED)
         for node, status in before.items():
             assert status not in TERMINAL_NODE_STATUSES or job.nodes[node] is status
 
@@ -107,14 +129,22 @@ def check_feed(life: Life) -> None:
     assert names.count(FeedEvent.START) == names.count(FeedEvent.JOB_COMPLETE) == 1
     assert feed[-1] == Emit(FeedEvent.JOB_COMPLETE, status=job.status.value)
 
-    ran = job.status is not JobStatus.QUORUM_FAILED
-    assert names.count(FeedEvent.QUORUM_SUCCEEDED) == ran
+    ran = FeedEvent.QUORUM_SUCCEEDED in names
+    assert names.count(FeedEvent.QUORUM_SUCCEEDED) <= 1
+    if job.status is not JobStatus.ABORTED:
+        assert ran == (job.status is not JobStatus.QUORUM_FAILED)
     turn = names.index(FeedEvent.QUORUM_SUCCEEDED) if ran else len(names)
     assert FeedEvent.QUORUM_VOTE not in names[turn:]
-    assert not {FeedEvent.RUN_START, FeedEvent.RUN_COMPLETE} & set(names[:turn])
+    assert FeedEvent.RUN_COMPLETE not in names[:turn]
+    if not job.aborting:  # else a node may say so of itself while it is told to abort
+        assert FeedEvent.RUN_START not in names[:turn]
 
     for node, status in job.nodes.items():
-        check_node_in_feed(node, status, [emit for emit in feed if emit.node == node])
+        of_node = [emit for emit in feed if emit.node == node]
+        if job.aborting:
+            check_node_in_aborted_feed(status, of_node)
+        else:
+            check_node_in_feed(node, status, of_node)
     ready = {emit.node for emit in feed if emit == Emit(FeedEvent.QUORUM_VOTE, emit.node, "success")}
     assert [send.order for send in life.sent] in ([], [Order.COMMIT], [Order.COMMIT, Order.RUN])
     if len(life.sent) == 2:
@@ -155,6 +185,30 @@ def check_node_in_feed(node: str, status: NodeStatus, feed: list[Emit]) -> None:
             assert votes == ["success"]
             assert ends
             assert ends[0] in REPORT_OF_END[status]
+
+
+def check_node_in_aborted_feed(status: NodeStatus, feed: list[Emit]) -> None:
+    """The same for a job that was aborted, where the feed tells a node's end by whatever the job did meanwhile."""
+    told = [str(emit.status) for emit in feed if emit.status and emit.status not in REPEATED]
+    assert len([emit for emit in feed if emit.event is FeedEvent.RUN_START]) <= 1
+    match status:
+        case NodeStatus.ABORTED:  # of one that had not voted nothing is told
+            assert told in ([], ["success", "aborted"])
+        case NodeStatus.UNAVAILABLE:
+            assert told in (
+                [],
+                ["down"],
+                ["success"],
+                ["success", "down"],
+                ["success", "lost_availibility"],
+                ["voting_timeout"],
+            )
+        case NodeStatus.NACKED:
+            assert told == ["failure"]
+        case _:
+            first, end = told
+            assert first == "success"
+            assert end in REPORT_OF_END[status]
 
 
 def begun(job: Job, *unavailable: str) -> Life:

@@ -26,10 +26,12 @@ def new_job(*nodes: str, quorum: float | None = None) -> Job:
     )
 
 
-def job_at(status: JobStatus, nodes: Mapping[str, NodeStatus], quorum: float | None = None) -> Job:
+def job_at(
+    status: JobStatus, nodes: Mapping[str, NodeStatus], quorum: float | None = None, *, aborting: bool = False
+) -> Job:
     """A job in which everything stands as given, as if events had led there."""
     job = new_job(*nodes, quorum=quorum)
-    job.status = status
+    job.status, job.aborting = status, aborting
     job.nodes.update(nodes)
     job.counts = counted(job)
     return job

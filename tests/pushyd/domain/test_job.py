@@ -5,7 +5,7 @@ from attrs import evolve
 
 from pushy_protocol.states import TERMINAL_JOB_STATUSES, TERMINAL_NODE_STATUSES, JobStatus, NodeStatus
 from pushyd.domain.effects import Emit, FeedEvent, JobEffect, NodeChanged, Rehab, Timer
-from pushyd.domain.job import FromNode, Job, JobEvent, Start, TimerFired, step
+from pushyd.domain.job import AbortRequested, FromNode, Job, JobEvent, Start, TakenUp, TimerFired, step
 from pushyd.domain.tables import NodeEvent
 from tests.pushyd.domain.making import counted, job_at, new_job
 
@@ -122,6 +122,8 @@ ANY_EVENT: list[JobEvent] = [
     Start(frozenset()),
     Start(frozenset({NODE})),
     *(TimerFired(timer) for timer in Timer),
+    AbortRequested(),
+    TakenUp(0.0),
 ]
 
 
@@ -131,7 +133,10 @@ def check_nothing_happens(job: Job, event: JobEvent) -> None:
     assert (job.status, job.nodes, job.counts) == (status, nodes, counts)
 
 
-@pytest.mark.parametrize("event", [event for event in ANY_EVENT if not isinstance(event, Start)], ids=repr)
+BEGINNINGS = (Start, AbortRequested, TakenUp)
+
+
+@pytest.mark.parametrize("event", [event for event in ANY_EVENT if not isinstance(event, BEGINNINGS)], ids=repr)
 def test_before_it_begins_a_job_hears_nothing(event: JobEvent) -> None:
     check_nothing_happens(new_job(NODE), event)
 
@@ -164,11 +169,13 @@ def test_a_job_begins_once(status: JobStatus, was: NodeStatus, event: Start) -> 
     ("status", "was", "late"),
     [
         (JobStatus.VOTING, NodeStatus.NEW, Timer.RUNNING),
+        (JobStatus.VOTING, NodeStatus.NEW, Timer.ABORTING),
         (JobStatus.RUNNING, NodeStatus.READY, Timer.VOTING),
         (JobStatus.RUNNING, NodeStatus.RUNNING, Timer.VOTING),
+        (JobStatus.RUNNING, NodeStatus.RUNNING, Timer.ABORTING),
     ],
 )
-def test_the_other_timer_changes_nothing(status: JobStatus, was: NodeStatus, late: Timer) -> None:
+def test_another_timer_changes_nothing(status: JobStatus, was: NodeStatus, late: Timer) -> None:
     check_nothing_happens(job_at(status, {NODE: was}), TimerFired(late))
 
 

@@ -27,9 +27,15 @@ LONG_AFTER = 60.0
 
 
 def heard(
-    kind: Kind, *, now: float = 0.0, incarnation: str = "first", route: bytes = b"r1", unknown: bool = False
+    kind: Kind,
+    *,
+    now: float = 0.0,
+    incarnation: str = "first",
+    route: bytes = b"r1",
+    unknown: bool = False,
+    resumes: bool = False,
 ) -> Heard:
-    return Heard(now, kind, incarnation, route, unknown)
+    return Heard(now, kind, incarnation, route, unknown, resumes)
 
 
 def never_seen() -> Node:
@@ -128,6 +134,41 @@ def test_a_message_of_a_known_agent(
     node = node_in(presence)
     assert step(node, heard(kind, route=route, unknown=unknown)) == effects
     assert state(node) == (then, "first", route)
+
+
+# Section 8: who resumes names a job that waits for it, so its message is never about an unknown one.
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("incarnation", ["first", "second"])
+@pytest.mark.parametrize("make", [never_seen, gone])
+def test_who_was_offline_and_resumes_needs_no_rehab(make: Callable[[], Node], incarnation: str, kind: Kind) -> None:
+    node = make()
+    effects = step(node, heard(kind, now=LONG_AFTER, incarnation=incarnation, route=b"r2", resumes=True))
+    assert effects == [ACK]
+    assert state(node) == (IDLE, incarnation, b"r2")
+    assert step(node, Check(LONG_AFTER + 1)) == []
+    assert step(node, Check(LONG_AFTER + 8)) == [WENT_DOWN]
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("presence", [REHAB, IDLE])
+def test_an_agent_that_was_restarted_and_resumes_was_not_down(presence: Presence, kind: Kind) -> None:
+    """It has the result of its job on its disk."""
+    node = node_in(presence)
+    assert step(node, heard(kind, incarnation="second", route=b"r2", resumes=True)) == [ACK]
+    assert state(node) == (IDLE, "second", b"r2")
+
+
+@pytest.mark.parametrize("route", [SAME, CHANGED])
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("presence", [REHAB, IDLE])
+def test_to_resume_is_nothing_new_for_an_agent_that_is_there(presence: Presence, kind: Kind, route: bytes) -> None:
+    """Who was told to abort, and answers with the job that it is to abort, has not answered."""
+    resuming, plain = node_in(presence), node_in(presence)
+    effects = step(resuming, heard(kind, route=route, resumes=True))
+    assert effects == step(plain, heard(kind, route=route))
+    assert state(resuming) == state(plain)
 
 
 @pytest.mark.parametrize(

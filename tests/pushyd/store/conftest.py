@@ -1,14 +1,20 @@
 """Databases that have the schema already: making it anew would be most of the time of most tests."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import Engine
 
+from pushy_protocol.states import JobStatus
+from pushyd.store import identity, jobs
 from pushyd.store.engine import parse_url, prepare_file, writer_engine
+from pushyd.store.interface import JobStatusChange
 from pushyd.store.migrations import bring_up_to_date
 from tests import postgres
+from tests.pushyd.store.backend import ORGANIZATION, job_spec
 
 
 def migrated(url: str) -> str:
@@ -58,3 +64,35 @@ def database(request: pytest.FixtureRequest) -> str:
     name = "sqlite_database" if request.param == "sqlite" else "postgres_database"
     url: str = request.getfixturevalue(name)
     return url
+
+
+@pytest.fixture(scope="module")
+def many_jobs(
+    sqlite_template: Path,
+    postgres_server: postgres.Server,
+    postgres_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, Engine]]:
+    """Both databases with many jobs, few of which are of our organization: where a scan would cost most."""
+    path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("plans"))
+    engines = {}
+    for url in (f"sqlite:///{path}", postgres_server.create_database(postgres_template)):
+        engine = writer_engine(parse_url(url))
+        with engine.begin() as connection:
+            for organization in (ORGANIZATION, "other"):
+                identity.create_organization(connection, organization, organization, "")
+            for number in range(600):
+                nodes = tuple(f"n{index}" for index in range(number % 37, 40))
+                organization = "other" if number % 60 else ORGANIZATION
+                spec = job_spec(number, organization=organization, nodes=nodes, command=f"c{number % 41}")
+                jobs.create_job(connection, spec)
+            ends = [JobStatus.TIMED_OUT, *[JobStatus.COMPLETE] * 16]
+            ended = [JobStatusChange(job_id=job_spec(n).id, status=ends[n % 17], at=1) for n in range(595)]
+            jobs.write_changes(connection, ended)
+        if engine.dialect.name == "postgresql":  # as it does by itself; SQLite does not
+            with engine.begin() as connection:
+                connection.exec_driver_sql("ANALYZE")
+        engines[engine.dialect.name] = engine
+    yield engines
+    for engine in engines.values():
+        engine.dispose()

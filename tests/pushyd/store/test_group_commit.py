@@ -17,6 +17,7 @@ from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.job import JobSpec
 from pushyd.store.interface import (
     AlreadyExists,
+    JobQuery,
     JobStatusChange,
     NodeStatusChange,
     OutputCaptured,
@@ -159,7 +160,7 @@ class GroupCommitContract(StoreCase):
         with self.assertRaises(StoreUnavailable):
             await self.store.create_job(job_spec())
         with self.assertRaises(StoreUnavailable):
-            await self.store.jobs(ORGANIZATION, 1)
+            await self.store.jobs(ORGANIZATION, JobQuery(limit=1))
 
     async def test_a_job_outlives_sigkill_once_it_was_created(self) -> None:
         self.assertEqual(create_and_be_killed(self.url, job_spec().id), ("created\n", -signal.SIGKILL))

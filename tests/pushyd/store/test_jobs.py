@@ -3,6 +3,7 @@
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.store.interface import (
     AlreadyExists,
+    JobQuery,
     JobStatusChange,
     JobSummary,
     NodeStatusChange,
@@ -53,7 +54,7 @@ class JobContract(StoreCase):
         self.store.record(OutputCaptured(job_id=job_spec().id, node="a", stdout=b"x", stderr=None))
         await self.store.recorded()
         self.assertIsNone(await self.store.job("other", job_spec().id))
-        self.assertEqual(await self.store.jobs("other", 10), [])
+        self.assertEqual(await self.store.jobs("other", JobQuery(limit=10)), [])
         self.assertIsNone(await self.store.output("other", job_spec().id, "a", "stdout"))
 
     async def test_an_id_that_is_taken(self) -> None:
@@ -154,9 +155,10 @@ class JobContract(StoreCase):
         for number in range(1, 6):
             await self.store.create_job(job_spec(number))
         self.assertEqual(
-            [job.id for job in await self.store.jobs(ORGANIZATION, 3)], [job_spec(number).id for number in (5, 4, 3)]
+            [job.id for job in await self.store.jobs(ORGANIZATION, JobQuery(limit=3))],
+            [job_spec(number).id for number in (5, 4, 3)],
         )
-        self.assertEqual(len(await self.store.jobs(ORGANIZATION, 100)), 5)
+        self.assertEqual(len(await self.store.jobs(ORGANIZATION, JobQuery(limit=100))), 5)
 
     async def test_a_summary(self) -> None:
         plain = job_spec(1)
@@ -166,7 +168,7 @@ class JobContract(StoreCase):
         self.store.record(JobStatusChange(job_id=plain.id, status=JobStatus.COMPLETE, at=9.25))
         await self.store.recorded()
         self.assertEqual(
-            await self.store.jobs(ORGANIZATION, 2),
+            await self.store.jobs(ORGANIZATION, JobQuery(limit=2)),
             [
                 JobSummary(
                     id=full.id,

@@ -19,12 +19,15 @@ from pushyd.store.migrations import bring_up_to_date
 from pushyd.store.schema import metadata
 from tests import postgres
 
+HEAD = "0002"
+"""The newest revision there is."""
+
 NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
 revision = "test2"
-down_revision = "0001"
+down_revision = "{head}"
 
 def upgrade():
     with op.batch_alter_table("jobs", recreate="auto") as batch:
@@ -36,7 +39,7 @@ def upgrade():
 def next_version(tmp_path: Path, more: str = "") -> str:
     """A directory of migrations with one more than there is."""
     directory = shutil.copytree(Path(migrations.__file__).parent, tmp_path / "migrations")
-    (directory / "versions" / "rtest2_next.py").write_text(NEXT.format(more=more))
+    (directory / "versions" / "rtest2_next.py").write_text(NEXT.format(head=HEAD, more=more))
     return str(directory)
 
 
@@ -67,14 +70,14 @@ def test_the_migrations_make_what_the_schema_says(engine: Engine) -> None:
 def test_again_does_nothing(engine: Engine, tmp_path: Path) -> None:
     bring_up_to_date(engine)
     bring_up_to_date(engine)
-    assert revision(engine) == "0001"
+    assert revision(engine) == HEAD
     assert list(tmp_path.glob("*.before-*")) == []
 
 
 def test_an_upgrade_keeps_what_is_there(engine: Engine, tmp_path: Path) -> None:
     bring_up_to_date(engine)
     with engine.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO organizations VALUES ('acme', 'guid')")
+        connection.exec_driver_sql("INSERT INTO organizations (name, guid) VALUES ('acme', 'guid')")
         connection.exec_driver_sql(
             "INSERT INTO jobs (seq, id, organization, status, created_at, updated_at, created_by, quorum, run_timeout,"
             " voting_timeout, node_count, capture, command)"
@@ -95,7 +98,7 @@ def test_a_failing_upgrade_changes_nothing(engine: Engine, tmp_path: Path) -> No
     scripts = next_version(tmp_path, "op.execute('INSERT INTO nowhere VALUES (1)')")
     with pytest.raises(Exception, match="nowhere"):
         bring_up_to_date(engine, scripts)
-    assert revision(engine) == "0001"
+    assert revision(engine) == HEAD
     columns = {column["name"]: column for column in inspect(engine).get_columns("jobs")}
     assert not columns["command"]["nullable"]
 
@@ -112,15 +115,15 @@ def test_sqlite_is_copied_before_an_upgrade(tmp_path: Path) -> None:
     engine = writer_engine(url)
     bring_up_to_date(engine)
     with engine.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO organizations VALUES ('acme', 'guid')")
-    copy = tmp_path / "pushyd.sqlite.before-0001"
+        connection.exec_driver_sql("INSERT INTO organizations (name, guid) VALUES ('acme', 'guid')")
+    copy = tmp_path / f"pushyd.sqlite.before-{HEAD}"
     copy.write_text("of an upgrade that was tried before")
     bring_up_to_date(engine, next_version(tmp_path))
     engine.dispose()
     assert copy.stat().st_mode & 0o777 == 0o600
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("SELECT name FROM organizations").fetchall() == [("acme",)]
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
     assert sorted(path.name for path in tmp_path.glob("pushyd.sqlite*")) == ["pushyd.sqlite", copy.name]
 
 
@@ -132,7 +135,7 @@ def test_an_upgrade_that_would_leave_loose_ends_is_undone(tmp_path: Path) -> Non
     orphan = """op.execute("INSERT INTO clients VALUES ('nowhere', 'c')")"""
     with pytest.raises(StoreUnavailable, match="nothing was changed"):
         bring_up_to_date(engine, next_version(tmp_path, orphan))
-    assert revision(engine) == "0001"
+    assert revision(engine) == HEAD
     engine.dispose()
 
 

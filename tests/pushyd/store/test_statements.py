@@ -3,27 +3,22 @@
 import json
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import ClauseElement, Connection, Engine, Executable, event, select
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy import Connection, Engine, Executable, event
 
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.job import JobSpec
-from pushyd.store import identity, jobs
+from pushyd.store import identity, job_lists, jobs
 from pushyd.store.engine import parse_url, writer_engine
-from pushyd.store.interface import JobStatusChange, NodeStatusChange, OutputCaptured
-from pushyd.store.schema import job_nodes
-from pushyd.store.schema import jobs as jobs_table
-from tests import postgres
+from pushyd.store.interface import JobQuery, JobStatusChange, NodeStatusChange, OutputCaptured
 from tests.pushyd.store.backend import ORGANIZATION, job_spec
+from tests.pushyd.store.plans import SQLITE_NAMES, explain
 
 numbers = count(1)
 
@@ -54,7 +49,7 @@ shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], m
 def engine(database: str) -> Iterator[Engine]:
     engine = writer_engine(parse_url(database))
     with engine.begin() as connection:
-        identity.create_organization(connection, ORGANIZATION, "guid-1")
+        identity.create_organization(connection, ORGANIZATION, "guid-1", "")
     yield engine
     engine.dispose()
 
@@ -70,7 +65,7 @@ def test_every_job_comes_back_as_it_was(engine: Engine, values: dict[str, Any]) 
     with engine.begin() as connection:
         jobs.create_job(connection, spec)
         stored = read(connection, spec)
-        [summary] = jobs.newest_jobs(connection, ORGANIZATION, 1)
+        [summary] = job_lists.read_jobs(connection, ORGANIZATION, JobQuery(limit=1))
     assert stored.spec == spec
     assert (summary.command, summary.env, summary.file_specified) == (spec.command, spec.env, spec.file is not None)
 
@@ -131,18 +126,8 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_nodes(engine:
     assert counted[0] <= 7
 
 
-BY_STATUS = (
-    select(jobs_table.c.id)
-    .where(jobs_table.c.organization == "other", jobs_table.c.status == "timed_out")
-    .order_by(jobs_table.c.seq.desc())
-    .limit(50)
-)
-BY_NODE = select(job_nodes.c.job).where(job_nodes.c.node == "n7").order_by(job_nodes.c.job.desc()).limit(50)
 ROWS = {"rows": json.dumps([["n1"]])}
 PLANS: dict[str, tuple[Executable, dict[str, Any], str]] = {
-    "newest": (jobs._NEWEST_JOBS, {"organization": ORGANIZATION, "limit": 50}, "jobs_newest"),
-    "by status": (BY_STATUS, {}, "jobs_by_status"),
-    "by node": (BY_NODE, {}, "job_nodes_by_node"),
     "unfinished": (jobs._UNFINISHED_JOBS, {}, "jobs_unfinished"),
     "one": (jobs._JOB, {"organization": ORGANIZATION, "job_id": "x"}, "jobs_id_unique"),
     "nodes of one": (jobs._JOB, {"organization": ORGANIZATION, "job_id": "x"}, "job_nodes_key"),
@@ -159,64 +144,6 @@ PLANS: dict[str, tuple[Executable, dict[str, Any], str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def many_jobs(
-    sqlite_template: Path,
-    postgres_server: postgres.Server,
-    postgres_template: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[dict[str, Engine]]:
-    """Both databases with many jobs, few of which are of our organization: where a scan would cost most."""
-    path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("plans"))
-    engines = {}
-    for url in (f"sqlite:///{path}", postgres_server.create_database(postgres_template)):
-        engine = writer_engine(parse_url(url))
-        with engine.begin() as connection:
-            for organization in (ORGANIZATION, "other"):
-                identity.create_organization(connection, organization, organization)
-            for number in range(600):
-                nodes = tuple(f"n{index}" for index in range(number % 37, 40))
-                organization = "other" if number % 60 else ORGANIZATION
-                jobs.create_job(connection, job_spec(number, organization=organization, nodes=nodes))
-            ends = [JobStatus.TIMED_OUT, *[JobStatus.COMPLETE] * 16]
-            ended = [JobStatusChange(job_id=job_spec(n).id, status=ends[n % 17], at=1) for n in range(595)]
-            jobs.write_changes(connection, ended)
-        if engine.dialect.name == "postgresql":  # as it does by itself; SQLite does not
-            with engine.begin() as connection:
-                connection.exec_driver_sql("ANALYZE")
-        engines[engine.dialect.name] = engine
-    yield engines
-    for engine in engines.values():
-        engine.dispose()
-
-
-def explain(connection: Connection, statement: Executable, parameters: dict[str, Any]) -> str:
-    """The database's plan for a statement."""
-    assert isinstance(statement, ClauseElement)
-    compiled = statement.compile(connection, compile_kwargs={"render_postcompile": True})
-    assert isinstance(compiled, SQLCompiler)
-    values = compiled.construct_params(parameters)
-    positions = compiled.positiontup
-    arguments = values if positions is None else tuple(values[name] for name in positions)
-    if connection.dialect.name == "sqlite":
-        command = "EXPLAIN QUERY PLAN"
-    else:
-        # In tables this small PostgreSQL does without indexes where it can; here is asked whether it can with them.
-        for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin"):
-            connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
-        command = "EXPLAIN"
-    rows = connection.exec_driver_sql(f"{command} {compiled}", arguments)
-    return "\n".join(str(row[-1]) for row in rows)
-
-
-# An automatic index has a number for a name in SQLite, and a table WITHOUT ROWID is its own.
-SQLITE_NAMES = {
-    "job_nodes_key": "job_nodes USING PRIMARY KEY",
-    "jobs_id_unique": "jobs USING INDEX sqlite_autoindex_jobs",
-    "outputs_key": "outputs USING INDEX sqlite_autoindex_outputs",
-}
-
-
 @pytest.mark.parametrize("name", PLANS)
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_what_is_asked_often_never_scans(many_jobs: dict[str, Engine], dialect: str, name: str) -> None:
@@ -226,12 +153,3 @@ def test_what_is_asked_often_never_scans(many_jobs: dict[str, Engine], dialect: 
     assert (SQLITE_NAMES.get(index, index) if dialect == "sqlite" else index) in plan, plan
     for table in ("jobs", "job_nodes", "outputs"):
         assert not re.search(rf"(SCAN|Seq Scan on) {table}\b(?! USING)", plan), plan
-
-
-@pytest.mark.parametrize("name", ["newest", "by status", "by node"])
-@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_the_newest_are_not_found_by_sorting_all(many_jobs: dict[str, Engine], dialect: str, name: str) -> None:
-    statement, parameters, _ = PLANS[name]
-    with many_jobs[dialect].begin() as connection:
-        plan = explain(connection, statement, parameters)
-    assert not re.search("TEMP B-TREE|Sort", plan), plan

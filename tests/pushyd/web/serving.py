@@ -4,6 +4,7 @@ Doubles are the channel to the nodes, for which a test says what nodes say, and 
 test's, and so is the date, which is that of the vectors.
 """
 
+import atexit
 import json
 import shutil
 from base64 import b64decode
@@ -20,13 +21,14 @@ from treq.client import HTTPClient
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent
 
 from pushy_protocol import messages
 from pushy_protocol.api import HeartbeatConfig
@@ -38,10 +40,11 @@ from pushyd.identity.local import LocalIdentity
 from pushyd.jobs import JobService
 from pushyd.live_jobs import LiveJobs
 from pushyd.nodes import NodeService
+from pushyd.retention import Retention
 from pushyd.sessions import Sessions
 from pushyd.store.interface import Store
 from pushyd.store.sql import SqlStore
-from pushyd.web import agent_config, identity, jobs, nodes, output, status
+from pushyd.web import agent_config, identity, jobs, nodes, openapi, output, status
 from pushyd.web.app import Api
 from tests.pushy_protocol.vectors import vector_key
 from tests.pushyd.doubles import RecordingChannel, RecordingFeeds, said
@@ -89,13 +92,14 @@ class Answer:
 class Connection(Protocol):
     """A connection on which a test writes what it likes."""
 
+    transport: Any
+
     def __init__(self) -> None:
         self.received = b""
         self.closed: Deferred[None] = Deferred()
         self._waiting: list[tuple[Callable[[bytes], bool], Deferred[None]]] = []
 
     def write(self, *pieces: bytes) -> None:
-        assert self.transport is not None
         self.transport.write(b"".join(pieces))
 
     async def until(self, there: Callable[[bytes], bool]) -> bytes:
@@ -117,7 +121,7 @@ class Connection(Protocol):
     async def close(self) -> None:
         """Say that nothing more will come, and wait for the server to hang up: then nothing is left of it there."""
         if not self.closed.called:
-            cast("ITCPTransport", self.transport).loseWriteConnection()
+            self.transport.loseWriteConnection()
         await self.closed
 
     def dataReceived(self, data: bytes) -> None:
@@ -154,11 +158,11 @@ class ApiTestCase(TestCase):
 
     timeout = 10
 
-    async def setUp(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
         self.now = NOW
         self.clock = Clock()
         self.store = await self.make_store()
-        self.identity = LocalIdentity(self.store)
+        self.identity = LocalIdentity(self.store, seconds=self.clock.seconds, believed_seconds=0)
         self.sessions = Sessions(secret=bytes(32), store=self.store)
         await self.sessions.load()
         self.channel = RecordingChannel()
@@ -189,13 +193,13 @@ class ApiTestCase(TestCase):
         self.host = f"127.0.0.1:{self.port.getHost().port}"
         pool = HTTPConnectionPool(reactor)
         self.addCleanup(pool.closeCachedConnections)
-        self.client = HTTPClient(Agent(reactor, pool=pool))
+        self.client = HTTPClient(cast("IAgent", Agent(reactor, pool=pool)))
 
     async def make_store(self) -> Store:
         """A store with the organizations and the principals of the tests."""
-        path = Path(self.mktemp()).absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(await _template(), path)
+        directory = mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        path = shutil.copy(await _template(), f"{directory}/pushyd.sqlite")
         store = SqlStore(url=f"sqlite:///{path}", reactor=reactor)
         # At once: its threads keep a process alive whose test could not be set up.
         self.addCleanup(lambda: Deferred.fromCoroutine(store.close()))
@@ -209,24 +213,37 @@ class ApiTestCase(TestCase):
             api,
             incarnation_id=INCARNATION,
             online_nodes=self.nodes.online_count,
-            live_jobs=self.jobs.live_ids,
+            live_jobs=self.live.ids,
         )
-        jobs.add_routes(api, jobs=self.jobs, host="push.example:10003")
+        openapi.add_routes(api)
+        retention = Retention(store=self.store, clock=self.clock, now=lambda: self.now, days=0, count=0)
+        self.addCleanup(retention.stop)
+        jobs.add_routes(api, jobs=self.jobs, retention=retention, host="push.example:10003")
         output.add_routes(api, jobs=self.jobs)
         nodes.add_routes(api, nodes=self.nodes)
-        agent_config.add_routes(api, sessions=self.sessions, offer=agent_config.Offer(**{**OFFER, **offered}))
-        identity.add_routes(api, host="push.example:10003", make_key=_make_key)
+        agent_config.add_routes(
+            api, sessions=self.sessions, nodes=self.store, offer=agent_config.Offer(**{**OFFER, **offered})
+        )
+        identity.add_routes(
+            api,
+            directory=self.identity,
+            nodes=self.store,
+            sessions=self.sessions,
+            host="push.example:10003",
+            make_key=_make_key,
+        )
         return api
 
     @contextmanager
     def logged(self) -> Iterator[list[LogEvent]]:
         """What is logged meanwhile."""
         events: list[LogEvent] = []
-        globalLogPublisher.addObserver(events.append)
+        observer = cast("ILogObserver", events.append)
+        globalLogPublisher.addObserver(observer)
         try:
             yield events
         finally:
-            globalLogPublisher.removeObserver(events.append)
+            globalLogPublisher.removeObserver(observer)
 
     async def call(
         self,
@@ -242,8 +259,12 @@ class ApiTestCase(TestCase):
     ) -> Answer:
         """A request, signed with the key of `by` (None: not signed)."""
         signed = {} if by is None else self.signed(method, path, by=by, key=key, body=body, version=version)
+        sent = signed | dict(headers or {})
         response = await self.client.request(
-            method, f"http://{self.host}{path}{query}", headers=signed | dict(headers or {}), data=body or None
+            method,
+            f"http://{self.host}{path}{query}",
+            headers=Headers({name: [value] for name, value in sent.items()}),
+            data=body or None,
         )
         return Answer(
             status=response.code,
@@ -278,9 +299,7 @@ class ApiTestCase(TestCase):
     ) -> dict[str, str]:
         """The headers that sign a request."""
         private = key or principal_key(by)
-        return sign(
-            private_key=private, user=by, method=method, path=path, body=body, now=self.now, version=version
-        )
+        return sign(private_key=private, user=by, method=method, path=path, body=body, now=self.now, version=version)
 
     async def connect(self) -> Connection:
         """A bare connection."""
@@ -289,7 +308,9 @@ class ApiTestCase(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(connection.close()))
         return connection
 
-    async def raw(self, method: bytes, target: bytes, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
+    async def raw(
+        self, method: bytes, target: bytes, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
         """A request whose target is sent as it stands."""
         connection = await self.connect()
         connection.write(head(method, target, {"Host": self.host, **(headers or {})}, len(body)), body)
@@ -353,7 +374,9 @@ _made: list[Path] = []
 async def _template() -> Path:
     """A database with who there is; it is made once and copied for each test."""
     if not _made:
-        path = Path(mkdtemp()) / "template.sqlite"
+        directory = mkdtemp()
+        atexit.register(shutil.rmtree, directory)
+        path = Path(directory) / "template.sqlite"
         store = SqlStore(url=f"sqlite:///{path}", reactor=reactor)
         await store.open()
         await _populate(store)

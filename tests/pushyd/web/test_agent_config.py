@@ -62,15 +62,15 @@ class ConfigTests(ApiTestCase):
     async def test_it_goes_by_its_name_of_1_0_too(self) -> None:
         old, new = await self.config(name="connect"), await self.config()
         self.assertEqual(old.status, 200)
-        self.assertEqual(
-            {**old.json, "encoded_session_key": None}, {**new.json, "encoded_session_key": None}
-        )
+        self.assertEqual({**old.json, "encoded_session_key": None}, {**new.json, "encoded_session_key": None})
 
     async def test_the_session_key_is_the_requestors_to_read_and_stays(self) -> None:
         configs = [(await self.config()).json for _ in range(2)]
         (key,) = {session_key(config, principal_key("web1")) for config in configs}
         self.assertEqual(len(key), 32)
-        self.assertNotEqual(session_key((await self.config("web2", by="web2")).json, principal_key("web2")), key)
+        other = f"?ccpk={quote(CurveKeyPair.make().public, safe='')}"
+        of_web2 = (await self.config("web2", by="web2", query=other)).json
+        self.assertNotEqual(session_key(of_web2, principal_key("web2")), key)
         by_user = (await self.config(by="rita")).json
         self.assertEqual(session_key(by_user, principal_key("rita")), key)
         session = self.sessions.of(NodeRef(ORG, "web1"))
@@ -109,9 +109,34 @@ class ConfigTests(ApiTestCase):
             self.assertEqual((await self.config(query=query)).refusal, (400, "Missing ccpk"))
 
     async def test_the_curve_key_is_none(self) -> None:
-        for wrong in ("x", "a" * 39, "a" * 41, "a" * 39 + "~", "%25" * 40, "%00" * 40, "%c3%a9" * 40, "%ff" * 40, "#" * 40):
+        for wrong in (
+            "x",
+            "a" * 39,
+            "a" * 41,
+            "a" * 39 + "~",
+            "%25" * 40,
+            "%00" * 40,
+            "%c3%a9" * 40,
+            "%ff" * 40,
+            "#" * 40,
+        ):
             spelled = wrong if "%" in wrong else quote(wrong, safe="")
             self.assertEqual((await self.config(query=f"?ccpk={spelled}")).refusal, (401, "Bad ccpk"), wrong)
+
+    async def test_the_curve_key_is_another_nodes(self) -> None:
+        await self.config()
+        self.assertEqual((await self.config("web2", by="web2")).refusal, (401, "Bad ccpk"))
+        session = self.sessions.by_peer(NODE_CURVE.public)
+        assert session is not None
+        self.assertEqual(session.node.name, "web1")
+
+    async def test_a_name_that_is_none_is_refused(self) -> None:
+        text = "node: expected a name of 1 to 255 letters, digits, _ . : and -"
+        for name in ("web%201", "web1%0A", "%c3%a9", "%00", "x" * 256, "a%1b%5b31m"):
+            self.assertEqual((await self.config(name, by="rita")).refusal, (400, text), name)
+        for name in ("x" * 255, "Web-1.example_org:8"):
+            curve_key = quote(CurveKeyPair.make().public, safe="")
+            self.assertEqual((await self.config(name, by="rita", query=f"?ccpk={curve_key}")).status, 200, name)
 
     async def test_a_client_gets_its_own_only(self) -> None:
         for name in ("web1", f"{ORG}-validator"):

@@ -60,7 +60,7 @@ class ClientTests(ApiTestCase):
     async def test_a_name_that_is_taken_keeps_its_key(self) -> None:
         for by in (VALIDATOR, "alice"):
             answer = await self.post(CLIENTS, {"name": "web1", "public_key": pem_of("thief")}, by=by)
-            self.assertEqual(answer.refusal, (409, "Client 'web1' already exists"))
+            self.assertEqual(answer.refusal, (409, "Client already exists"))
         self.assertEqual((await self.get(f"{BELOW}/node_states", by="web1", key=key_of("thief"))).status, 401)
         self.assertEqual((await self.get(f"{BELOW}/node_states", by="web1")).status, 200)
 
@@ -85,7 +85,3 @@ class ClientTests(ApiTestCase):
             self.assertTrue(answer.refusal[1].startswith("public_key: expected an RSA public key"), answer.refusal)
         self.assertEqual((await self.post(CLIENTS, {"name": "new", "public_key": 1}, by=VALIDATOR)).status, 400)
         self.assertEqual(await self.store.principals(ORG, "new"), [])
-
-    async def test_other_verbs_are_not_served(self) -> None:
-        self.assertEqual((await self.get(CLIENTS)).status, 405)
-        self.assertEqual((await self.get(f"{CLIENTS}/web1")).status, 404)

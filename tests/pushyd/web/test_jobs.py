@@ -89,7 +89,7 @@ class StartTests(ApiTestCase):
             self.assertIn(key, answer.refusal[1], value)
             self.assertIn("expected", answer.refusal[1], value)
         self.assertEqual((await self.get(JOBS)).json, [])
-        self.assertEqual(self.jobs.live_ids(), [])
+        self.assertEqual(self.live.ids(), [])
 
     async def test_an_unknown_key_is_refused(self) -> None:
         answer = await self.post(JOBS, {"command": "true", "nodes": ["web1"], "nodez": 1})
@@ -101,7 +101,16 @@ class StartTests(ApiTestCase):
         self.assertTrue(answer.refusal[1].startswith("env: "))
 
     async def test_what_is_no_json_is_refused(self) -> None:
-        for body in (b"", b"{", b"[" * 100_000, b"null", b"[]", b'"x"', b"\xff\xfe", b'{"command":"\\ud800","nodes":["a"]}'):
+        for body in (
+            b"",
+            b"{",
+            b"[" * 100_000,
+            b"null",
+            b"[]",
+            b'"x"',
+            b"\xff\xfe",
+            b'{"command":"\\ud800","nodes":["a"]}',
+        ):
             self.assertEqual((await self.post(JOBS, body)).status, 400, body[:20])
 
 
@@ -174,7 +183,7 @@ class ShowTests(ApiTestCase):
                 "updated_at": "Sat, 31 Jan 2026 12:01:02 GMT",
             },
         )
-        self.assertIsNone(self.jobs._live.get(job_id), "so it came from the store")
+        self.assertIsNone(self.live.snapshot(job_id), "so it came from the store")
 
     async def test_reasons_are_told_to_who_asks(self) -> None:
         await self.bring_up("web1")

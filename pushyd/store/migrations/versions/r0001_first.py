@@ -71,7 +71,7 @@ def _jobs() -> None:
         "jobs",
         sa.Column("seq", _SEQ, primary_key=True),
         sa.Column("id", sa.Text(), nullable=False, unique=True),
-        sa.Column("organization", sa.Text(), sa.ForeignKey("organizations.name"), nullable=False),
+        sa.Column("organization", sa.Text(), sa.ForeignKey("organizations.name")),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.Double(), nullable=False),
@@ -84,14 +84,20 @@ def _jobs() -> None:
         sa.Column("aborting", sa.Boolean(), nullable=False),
         sa.Column("user_name", sa.Text()),
         sa.Column("dir", sa.Text()),
+        sa.Column("command_digest", sa.BigInteger(), nullable=False),
         sa.Column("command", sa.Text(), nullable=False),
         sa.Column("env", sa.Text()),
         sa.Column("file", sa.Text()),
     )
     op.create_index("jobs_newest", "jobs", ["organization", "seq"])
     op.create_index("jobs_by_status", "jobs", ["organization", "status", "seq"])
+    op.create_index("jobs_by_command", "jobs", ["organization", "command_digest", "seq"])
+    op.create_index("jobs_by_command_and_status", "jobs", ["organization", "command_digest", "status", "seq"])
+    op.create_index("jobs_by_time", "jobs", ["organization", "created_at"])
     unfinished = sa.text("status IN ('new', 'running', 'voting')")
     op.create_index("jobs_unfinished", "jobs", ["seq"], sqlite_where=unfinished, postgresql_where=unfinished)
+    retired = sa.text("organization IS NULL")
+    op.create_index("jobs_retired", "jobs", ["seq"], sqlite_where=retired, postgresql_where=retired)
     op.create_table(
         "job_nodes",
         sa.Column("job", _SEQ, sa.ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),

@@ -1,0 +1,104 @@
+"""The statements that list jobs; run as the others about jobs are.
+
+Every list is the beginning of a walk along one index, newest first, so what it costs depends on how many jobs it has,
+not on how many there are. The exceptions: to a node, a status or command adds no index, and is looked for among the
+jobs of that node.
+"""
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+
+from sqlalchemy import ColumnElement, Connection, Select, func, select
+
+from pushy_protocol.states import JobStatus
+from pushyd.store.interface import JobQuery, JobSummary, UnknownJob
+from pushyd.store.schema import job_nodes, jobs
+from pushyd.store.text import escape
+
+_CLOCK_SLACK = 600.0
+"""Seconds by which a job may say that it was made before one that was made before it, as the clock was set back."""
+
+_summary = select(
+    jobs.c.id,
+    jobs.c.command,
+    jobs.c.status,
+    jobs.c.run_timeout,
+    jobs.c.created_at,
+    jobs.c.updated_at,
+    jobs.c.user_name,
+    jobs.c.dir,
+    jobs.c.env,
+    jobs.c.capture,
+    jobs.c.file.is_not(None).label("file_specified"),
+)
+
+
+def read_jobs(connection: Connection, organization: str, query: JobQuery) -> Sequence[JobSummary]:
+    """The newest jobs of those that were asked for."""
+    before = None
+    if query.before is not None:
+        found = select(jobs.c.seq).where(jobs.c.id == query.before, jobs.c.organization == organization)
+        before = connection.execute(found).scalar()
+        if before is None:
+            raise UnknownJob(query.before)
+    return [
+        JobSummary(
+            id=row.id,
+            command=row.command,
+            status=JobStatus(row.status),
+            run_timeout=row.run_timeout,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            user=row.user_name,
+            dir=row.dir,
+            env=decode_env(row.env),
+            capture=row.capture,
+            file_specified=row.file_specified,
+        )
+        for row in connection.execute(list_statement(organization, query, before))
+    ]
+
+
+def list_statement(organization: str, query: JobQuery, before: int | None) -> Select[tuple[object, ...]]:
+    """What reads a list; `before` is the number of the job that it begins after."""
+    number: ColumnElement[int] = jobs.c.seq
+    statement: Select[tuple[object, ...]] = _summary.where(jobs.c.organization == organization)
+    if query.node is not None:
+        number = job_nodes.c.job
+        statement = statement.join(job_nodes, job_nodes.c.job == jobs.c.seq).where(job_nodes.c.node == query.node)
+    if before is not None:
+        statement = statement.where(number < before)
+    if query.status is not None:
+        statement = statement.where(jobs.c.status == query.status.value)
+    if query.command is not None:
+        statement = statement.where(jobs.c.command_digest == digest(query.command), jobs.c.command == query.command)
+    if query.since is not None:
+        # Where the walk ends; the sum keeps a planner from walking along another index, to sort what it finds.
+        end = (
+            select(jobs.c.seq)
+            .where(jobs.c.organization == organization, jobs.c.created_at < query.since - _CLOCK_SLACK)
+            .order_by(jobs.c.created_at.desc())
+            .limit(1)
+            .correlate(None)
+            .scalar_subquery()
+        )
+        statement = statement.where(number > func.coalesce(end, 0), jobs.c.created_at + 0 >= query.since)
+    return statement.order_by(number.desc()).limit(query.limit)
+
+
+def read_place(connection: Connection, organization: str, rank: int) -> int | None:
+    """The number of the job with `rank` newer ones."""
+    newest = select(jobs.c.seq).where(jobs.c.organization == organization).order_by(jobs.c.seq.desc())
+    place: int | None = connection.execute(newest.offset(rank).limit(1)).scalar()
+    return place
+
+
+def digest(command: str) -> int:
+    """By what a command is found: a number of 64 bits with a sign, as both databases have it."""
+    return int.from_bytes(sha256(escape(command).encode()).digest()[:8], signed=True)
+
+
+def decode_env(stored: str | None) -> dict[str, str] | None:
+    """The environment of a job, out of its column."""
+    return None if stored is None else json.loads(stored)
