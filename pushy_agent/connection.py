@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from pushy_agent.bootstrap import BootstrapError, Session
 from pushy_agent.clock import Clock
 from pushy_agent.heartbeat import SequenceGuard
+from pushy_agent.monitor import Monitor
 from pushy_protocol import envelope, messages
 from pushy_protocol.messages import ServerCommand, ServerHeartbeat
 from pushy_protocol.timestamps import parse_rfc1123
@@ -64,7 +65,9 @@ class Channels:
         self._on_command = on_command
         self._on_heartbeat = on_heartbeat
         self._complaints = Complaints(clock)
+        self._refusal = ""
         self._commands = Wire(context, zmq.DEALER, self._command_received)
+        self._monitor = Monitor(self._commands.socket, session.heartbeat.command_addr)
         self._heartbeats = Wire(context, zmq.SUB, self._heartbeat_received)
         try:
             self._connect()
@@ -74,10 +77,16 @@ class Channels:
 
     def send(self, body: bytes) -> bool:
         """Sign and queue a body; False where there is no connection now, or its queue is full. Never waits."""
+        self._monitor.read()
         return self._commands.send([envelope.sign_hmac(self._session.session_key, body), body])
+
+    def trouble(self) -> str:
+        """How the command channel stands, in an operator's words, and what was refused last on either channel."""
+        return self._monitor.trouble() + (f"; refused: {self._refusal}" if self._refusal else "")
 
     def close(self) -> None:
         """Close both sockets. A second call does nothing."""
+        self._monitor.close()
         self._commands.shutdown()
         self._heartbeats.shutdown()
 
@@ -138,6 +147,7 @@ class Channels:
             raise Refused(f"its clock is {skew:+.0f} s off ours, at most {self._session.max_skew:.0f} s are expected")
 
     def _complain(self, channel: str, error: Exception) -> None:
+        self._refusal = f"{channel}: {error}"
         if (others := self._complaints.may_log(channel)) is not None:
             self.log.warn(
                 "A message on the {channel} channel is refused: {error} ({others} more since the last such line)",

@@ -19,8 +19,9 @@ from pushy_agent.job import State
 from pushy_agent.sender import Sender
 from pushy_protocol.messages import ServerCommand, ServerHeartbeat
 
-SPLAY = 10.0
-"""Seconds over which agents spread their return to a server that was restarted."""
+SPLAY = 60.0
+"""Seconds over which agents spread what they ask of a server that was restarted or silent: 10,000 agents are then 170
+requests a second. Until then they speak on, for a server keeps its sessions."""
 
 ANSWER_INTERVALS = 5
 """Heartbeats within which a server greets whoever connects."""
@@ -33,6 +34,9 @@ class OpenChannels(Protocol):
 
     def send(self, body: bytes) -> bool:
         """Queue a body; False where it could not."""
+
+    def trouble(self) -> str:
+        """How the command channel stands, in an operator's words."""
 
     def close(self) -> None:
         """Close them."""
@@ -81,6 +85,7 @@ class Conversation:
         )
         self._channels = open_channels(session, self._command_received, self._heartbeat_received)
         sender.attach(session, self._send)
+        self._renewal: DelayedCall | None = None
         self._restarted = False
         self._timers: list[DelayedCall] = [
             clock.callLater(session.lifetime * (1 - _LIFETIME_SPREAD * jitter()), self.end, "it is old"),
@@ -105,8 +110,8 @@ class Conversation:
         self._sender.detach()
         if self._beats.running:
             self._beats.stop()
-        for timer in self._timers:
-            if timer.active():
+        for timer in (*self._timers, self._renewal):
+            if timer is not None and timer.active():
                 timer.cancel()
         self._channels.close()
 
@@ -120,8 +125,11 @@ class Conversation:
                 self._sender.flush()
                 self._sender.beat(self._job())
             elif was_online:
-                self.log.warn("The server's heartbeat is silent; nothing is sent until it is back")
-                self.end("the server's heartbeat is silent")
+                self.log.warn(
+                    "The server's heartbeat is silent; nothing is sent until it is back ({trouble})",
+                    trouble=self._channels.trouble(),
+                )
+                self._renew_later("the server's heartbeat is silent")
         except Exception:
             # A LoopingCall whose function raises stops for ever.
             self.log.failure("A heartbeat failed")
@@ -137,12 +145,17 @@ class Conversation:
         self._liveness.heard(self._clock.seconds())
         if self.is_online and not was_online:
             self.log.info("The server's heartbeat is back")
+            if self._renewal is not None and not self._restarted:
+                self._renewal.cancel()
+                self._renewal = None
         if heartbeat.incarnation_id != self._session.incarnation_id and not self._restarted:
             self._restarted = True
-            self._timers.append(
-                self._clock.callLater(SPLAY * self._jitter(), self.end, "the server has been restarted")
-            )
+            self._renew_later("the server has been restarted")
+
+    def _renew_later(self, why: str) -> None:
+        if self._renewal is None:
+            self._renewal = self._clock.callLater(SPLAY * self._jitter(), self.end, why)
 
     def _expect_answer(self) -> None:
         if not self.was_answered:
-            self.end("the server has not answered on the command channel")
+            self.end(f"the server has not answered on the command channel ({self._channels.trouble()})")

@@ -3,10 +3,11 @@
 Whatever is wrong with them ends the start with one line and status 1.
 """
 
+import shlex
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ from twisted.python.components import Componentized
 
 from pushy_agent.config import Config, ConfigError, load
 from pushy_agent.logs import make_observer, open_log
+from pushy_agent.whitelist import Entry, Whitelist
 
 DEFAULT_CONFIG = "/etc/pushy/pushy-agent.toml"
 DEFAULT_LOGFILE = "pushy-agent.log"
@@ -59,6 +61,12 @@ class Options(usage.Options):
         ["server", "S", None, "The server, https://HOST[:PORT]/organizations/ORG"],
         ["file_dir", "d", None, "The directory for the files that jobs bring along"],
         ["max-body-size", "M", None, "The longest message, in bytes", _integer],
+        ["explain", None, None, "Print what a job of that name would run here, and exit"],
+    ]
+
+    optFlags = [  # noqa: RUF012 - Twisted's way
+        ["check-config", None, "Check the settings and the whitelist, print what is allowed, and exit"],
+        ["doctor", None, "Check each step of the way to the server, print what was found, and exit"],
     ]
 
     config: Config
@@ -80,6 +88,14 @@ class Options(usage.Options):
             self.config = self.load(socket.getfqdn)
         except ConfigError as error:
             raise SystemExit(f"pushy-agent: {error}") from None
+        if self["explain"] is not None:
+            print(explain(self.config.whitelist, self["explain"]))  # noqa: T201 - what it is for
+            raise SystemExit(0 if self.config.whitelist.look_up(self["explain"]) else 1)
+        if self["check-config"]:
+            for entry in self.config.whitelist.entries:
+                kind = "names like" if entry.pattern else "name"
+                print(f"{kind} {entry.name!r}: {describe(entry, entry.words)}")  # noqa: T201
+            raise SystemExit(0)
 
     def load(self, fqdn: Callable[[], str]) -> Config:
         """The settings, as they are now.
@@ -114,6 +130,29 @@ class Options(usage.Options):
         twistd = self.parent or {"nodaemon": True}
         name = twistd.get("logfile") or ("-" if twistd["nodaemon"] else DEFAULT_LOGFILE)
         return None if name == "-" else Path(name).absolute()
+
+
+def describe(entry: Entry, argv: Sequence[str]) -> str:
+    """What an entry runs, and how, in one line."""
+    words = {
+        "user": entry.user,
+        "allow_user": None if entry.allow_user is None else sorted(entry.allow_user),
+        "dir": entry.dir,
+        "env": dict(entry.env) or None,
+        "lock": str(entry.lock) if entry.lock else None,
+        "timeout": entry.timeout,
+    }
+    said = ", ".join(f"{name} {value}" for name, value in words.items() if value is not None)
+    script = " (by /bin/sh)" if entry.shell and len(argv) == 1 else ""
+    return shlex.join(argv) + script + (f" [{said}]" if said else "")
+
+
+def explain(whitelist: Whitelist, name: str) -> str:
+    """What a job of that name would run, and by which entry, in one line."""
+    match = whitelist.look_up(name)
+    if match is None:
+        return f"{name!r} is not allowed"
+    return f"{name!r} is allowed by {match.entry.name!r} and runs: {describe(match.entry, match.argv)}"
 
 
 class Agent(MultiService):

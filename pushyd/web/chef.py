@@ -16,6 +16,7 @@ from twisted.web.server import Request
 
 from pushy_protocol import api as shapes
 from pushy_protocol.keys import KeyFormatError, parse_public_key, private_pem, public_pem
+from pushyd.background import shielded
 from pushyd.identity.authorize import Right
 from pushyd.identity.interface import Directory, Principal
 from pushyd.store.interface import DEFAULT_KEY, IdentityStore
@@ -61,8 +62,8 @@ class Chef:
         return self._directory.kept
 
     async def change(self, made: Awaitable[int]) -> None:
-        """Wait for a change of it."""
-        await self._directory.change(made)
+        """Wait for a change of it, which is carried to its end even where the caller goes away meanwhile."""
+        await shielded(self._directory.change(made))
 
     async def principals(self, organization: str, name: str) -> Sequence[Principal]:
         """Everyone of that name, as authentication sees it."""

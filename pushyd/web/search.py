@@ -1,10 +1,10 @@
 """``search/node``: the node objects that a query says, whole or in part."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from pushy_protocol import api as shapes
 from pushyd.background import shielded
@@ -23,6 +23,7 @@ MAX_BYTES = 32_000_000
 """The most bytes of an answer's rows."""
 
 _AT_A_TIME = 1  # a search reads every node object: of the store's few readers others need the rest
+_WAITING = 20
 
 _Paths = dict[str, tuple[str, ...]]
 
@@ -31,16 +32,20 @@ def add_routes(chef: Chef, *, nodes: NodeObjectStore) -> None:
     """Serve it, and ``search``, which says what can be searched."""
     turn = DeferredSemaphore(_AT_A_TIME)
 
+    async def in_turn(find: Callable[[], Coroutine[Deferred[Any], Any, Found]]) -> Found:
+        found: Found = await turn.run(lambda: Deferred.fromCoroutine(find()))
+        return found
+
     async def list_indexes(call: Call) -> Response:
         return json_response({"node": chef.url(call, "search", "node")})
 
     async def search(call: Call, index: str) -> Response:
-        return await _answer(call, index, None)
+        return await answer(call, index, None)
 
     async def search_in_part(call: Call, index: str) -> Response:
-        return await _answer(call, index, shapes.decode(call.body, _Paths))
+        return await answer(call, index, shapes.decode(call.body, _Paths))
 
-    async def _answer(call: Call, index: str, paths: _Paths | None) -> Response:
+    async def answer(call: Call, index: str, paths: _Paths | None) -> Response:
         if index != "node":
             raise ApiError(404, f"I don't know how to search for {index} data objects.")
         start, rows = _count(call, "start", 0), min(_count(call, "rows", MAX_ROWS), MAX_ROWS)
@@ -59,8 +64,11 @@ def add_routes(chef: Chef, *, nodes: NodeObjectStore) -> None:
                 call.organization, _test(query), show, start=start, rows=rows, max_bytes=MAX_BYTES
             )
 
+        if len(turn.waiting) >= _WAITING:
+            raise ApiError(503, "Too many searches at a time. Try again.")
         try:
-            found: Found = await turn.run(lambda: shielded(find()))
+            # To its end, even where the caller goes away: what is running holds its turn.
+            found: Found = await shielded(in_turn(find))
         except TooMuch:
             raise ApiError(
                 400, f"rows: expected so few that they are at most {MAX_BYTES} bytes, or a part of each"

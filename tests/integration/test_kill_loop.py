@@ -25,8 +25,9 @@ from pushy_protocol.states import TERMINAL_JOB_STATUSES, TERMINAL_NODE_STATUSES
 
 KILLS = 50
 NODES = ["k1", "k2", "k3", "k4"]
-WHITELIST = {"ok": "echo 7", "nap": "sh -c 'sleep 0.3; echo 7'", "fail": "sh -c 'echo 7; exit 3'"}
-SETTINGS = {"heartbeat_interval": 500, "voting_timeout": 5}
+WHITELIST = {"ok": "echo 7", "nap": "sh -c 'sleep 1.5; echo 7'", "fail": "sh -c 'echo 7; exit 3'"}
+# Two heartbeats of the server bring an agent back that took it for gone.
+SETTINGS = {"heartbeat_interval": 200, "voting_timeout": 5}
 RUN_TIMEOUT = 20
 PATIENCE = 50.0
 """Seconds after the last start in which every job must end; nodes that stay away are given up after 30."""
@@ -69,8 +70,15 @@ class Callers:
                 thread.join()
 
     def start(self) -> None:
-        """Start a job on some of the nodes."""
-        nodes = self.random.sample(NODES, self.random.randint(1, len(NODES)))
+        """Start a job on some of the nodes, as soon as one is available."""
+        states = self.fleet.request("GET", "pushy/node_states")[1]
+        available = [state["node_name"] for state in states if state["availability"] == "available"]
+        if not available:
+            self.stopped.wait(0.05)
+            return
+        nodes = self.random.sample(available, self.random.randint(1, len(available)))
+        if self.random.random() < 0.1:
+            nodes = NODES
         job = {
             "command": self.random.choice(list(WHITELIST)),
             "nodes": nodes,
@@ -142,9 +150,9 @@ def kill_again_and_again(fleet: Fleet, callers: Callers, chance: random.Random) 
     under_jobs = 0
     for _ in range(KILLS):
         assert fleet.server
-        if chance.random() < 0.8:
+        if chance.random() < 0.85:
             fleet.server.wait_for("pushyd is ready")
-            time.sleep(chance.uniform(1.5, 2.5) if chance.random() < 0.15 else chance.uniform(0, 0.8))
+            time.sleep(chance.uniform(0.2, 1.4))
             under_jobs += len(callers.ended) < len(callers.started)
         else:
             time.sleep(chance.uniform(0, 1))

@@ -84,7 +84,7 @@ class AgentTests(TestCase):
         """A running agent; it retries at once."""
         config = evolve(self._config(), **settings)
         agent = AgentService(
-            Settings(config, self._config), self.reactor, Surroundings(host="host", jitter=lambda: 0.05)
+            Settings(config, self._config), self.reactor, Surroundings(host="host", jitter=lambda: 0.005)
         )
         agent.startService()
         self.addCleanup(agent.stopService)

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, globalLogPublisher
 
 from pushy_agent.bootstrap import BootstrapError, Session
-from pushy_agent.conversation import ANSWER_INTERVALS, Conversation
+from pushy_agent.conversation import ANSWER_INTERVALS, SPLAY, Conversation
 from pushy_agent.job import Idle, Kind, Say, State
 from pushy_agent.link import Link
 from pushy_agent.sender import Sender
@@ -43,6 +43,9 @@ class FakeChannels:
         assert self.is_open
         self.sent.append(type(decode_from_node(body)).__name__)
         return True
+
+    def trouble(self) -> str:
+        return "TCP: no connection"
 
     def close(self) -> None:
         self.is_open = False
@@ -206,9 +209,23 @@ def test_a_silent_server_is_told_nothing_and_asked_for_terms(world: World) -> No
     assert channels.sent == ["NodeHeartbeat"] * 4
     world.clock.advance(1)
     assert not world.is_online()
+    # Not at once: all other agents have noticed it in the same moment.
+    assert len(world.asked) == 1
+    world.clock.advance(SPLAY / 2)
     assert len(world.asked) == 2
-    world.clock.pump([1, 1])
     assert channels.sent == ["NodeHeartbeat"] * 4
+
+
+def test_a_server_that_is_back_is_not_asked(world: World) -> None:
+    world.agree().answer()
+    world.clock.pump([1] * 4)
+    world.beat_for(40)
+    assert world.is_online()
+    assert len(world.asked) == 1
+    world.clock.pump([1] * 4)
+    assert not world.is_online()
+    world.beat_for(int(SPLAY / 2), incarnation_id="second")
+    assert len(world.asked) == 2
 
 
 def test_a_result_waits_until_the_heartbeat_is_back(world: World) -> None:
@@ -227,7 +244,7 @@ def test_a_result_waits_until_the_heartbeat_is_back(world: World) -> None:
 def test_a_restarted_server_is_asked_after_a_splay(world: World) -> None:
     channels = world.agree()
     channels.answer()
-    world.beat_for(4, incarnation_id="second")
+    world.beat_for(int(SPLAY / 2), incarnation_id="second")
     assert len(world.asked) == 1
     world.beat_for(2, incarnation_id="second")
     assert len(world.asked) == 2
@@ -236,7 +253,7 @@ def test_a_restarted_server_is_asked_after_a_splay(world: World) -> None:
     new = world.agree(incarnation_id="second")
     assert channels not in world.open_ones()
     new.answer()
-    world.beat_for(20, incarnation_id="second")
+    world.beat_for(40, incarnation_id="second")
     assert len(world.asked) == 2
 
 

@@ -77,6 +77,7 @@ class PushServer:
         self.on_look: Callable[[], None] = lambda: None
         self.feeds: dict[str, deque[Feed]] = {}
         self.on_abort: Callable[[str], None] = lambda job_id: None
+        self.held: list[Deferred[bytes]] = []
         self.offers_more = True
         """Whether it has what an original push server has not: abort, pages, Chef's API."""
 
@@ -146,7 +147,18 @@ class PushServer:
         request.write(b": hello\n\n")
         for number, (name, data) in enumerate(feed.events, 1):
             request.write(f"event: {name}\nid: job-{number}\ndata: {json.dumps(data)}\n\n".encode())
-        return Deferred() if feed.stays else b""
+        return self._stay(request) if feed.stays else b""
+
+    def _stay(self, request: Any) -> Deferred[bytes]:
+        held: Deferred[bytes] = Deferred(lambda _: None)
+        self.held.append(held)
+        return held
+
+    def end_feeds(self, name: str, data: dict[str, Any]) -> None:
+        """End the feeds that stayed open, with one more event."""
+        for held in self.held:
+            held.callback(f"event: {name}\nid: job-99\ndata: {json.dumps(data)}\n\n".encode())
+        self.held.clear()
 
     def _abort(self, request: Any, job_id: str) -> bytes:
         if job_id not in self.jobs:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushy_cli.new_job import UsageProblem, make_request, parse_quorum
+from pushy_cli.new_job import UsageProblem, make_draft, parse_quorum
 from pushy_protocol.api import JobRequest, decode_job_request, encode
 
 
@@ -51,19 +51,20 @@ def test_any_text_is_a_quorum_or_a_problem(text: str) -> None:
 
 
 def test_the_least_request_leaves_the_rest_to_the_server() -> None:
-    assert make_request(command="uptime", nodes=["a"]) == JobRequest(command="uptime", nodes=("a",))
+    assert make_draft(command="uptime").request(["a"]) == JobRequest(command="uptime", nodes=("a",))
 
 
 def test_a_full_request(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"\x00\xff")
-    request = make_request(
-        command="uptime", nodes=["a", "b", "a"], quorum="50%", timeout=7.5, capture=True, user="me", directory="/tmp",
-        env='{"A": "1"}', file=file,
+    draft = make_draft(
+        command="uptime", quorum="50%", timeout=7.5, capture=True, user="me", directory="/tmp",
+        env_json='{"A": "1"}', env=["B=x=y", "C="], file=file,
     )  # fmt: skip
+    request = draft.request(["a", "b", "a"])
     assert request == JobRequest(
         command="uptime", nodes=("a", "b"), quorum=1, run_timeout=7.5, capture_output=True, user="me", dir="/tmp",
-        env={"A": "1"}, file="base64:" + base64.b64encode(b"\x00\xff").decode(),
+        env={"A": "1", "B": "x=y", "C": ""}, file="base64:" + base64.b64encode(b"\x00\xff").decode(),
     )  # fmt: skip
     assert decode_job_request(encode(request)) == request
 
@@ -78,19 +79,32 @@ def test_a_full_request(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_an_environment_that_is_none(env: str, said: str) -> None:
     with pytest.raises(UsageProblem, match=said):
-        make_request(command="uptime", nodes=["a"], env=env)
+        make_draft(command="uptime", env_json=env)
 
 
 @pytest.mark.parametrize("command", ["", "a\0b"])
 def test_a_command_that_is_none(command: str) -> None:
     with pytest.raises(UsageProblem, match="command: "):
-        make_request(command=command, nodes=["a"])
+        make_draft(command=command)
 
 
 def test_a_file_that_is_too_large_or_not_there(tmp_path: Path) -> None:
     file = tmp_path / "file"
     with pytest.raises(UsageProblem, match=r"--file: .* cannot be read: No such file"):
-        make_request(command="uptime", nodes=["a"], file=file)
+        make_draft(command="uptime", file=file)
     file.write_bytes(bytes(100_001))
     with pytest.raises(UsageProblem, match="--file: expected at most 100000 bytes"):
-        make_request(command="uptime", nodes=["a"], file=file)
+        make_draft(command="uptime", file=file)
+
+
+@pytest.mark.parametrize("env", [["A"], ["=1"], ["A=1", "A=2"], ["B=1"]])
+def test_a_variable_that_is_none(env: list[str]) -> None:
+    with pytest.raises(UsageProblem, match="--env: expected "):
+        make_draft(command="uptime", env_json='{"B": "0"}', env=env)
+
+
+def test_a_quorum_is_looked_at_before_the_nodes_are_known() -> None:
+    with pytest.raises(UsageProblem, match="--quorum"):
+        make_draft(command="uptime", quorum="most")
+    with pytest.raises(UsageProblem, match="can never be reached"):
+        make_draft(command="uptime", quorum="2").request(["a"])

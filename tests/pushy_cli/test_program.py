@@ -240,21 +240,6 @@ class TerminalTests(ProgramTestCase):
         assert "\x1b" not in result.out
         assert "running: 2 succeeded, 1 running\r\n" in result.out
 
-    async def test_interrupted(self) -> None:
-        self.server.next_job = [{"status": "running", "nodes": {"running": WEB}}]
-        looks = 0
-
-        def look() -> None:
-            nonlocal looks
-            looks += 1
-            if looks == 2:
-                self.program.interrupt()
-
-        self.server.on_look = look
-        result = await self.program.run_on_terminal("job", "start", "--poll-interval", "0.01", "uptime", *WEB)
-        assert result.status == 130
-        assert result.frames[-1] == f"Job {JOB_ID} goes on without us.\nLook at it with: pushy job status {JOB_ID}\n"
-
     async def test_output_cannot_control_the_terminal(self) -> None:
         self.server.add_job(OLD_ID, {"status": "complete", "nodes": {"succeeded": ["web1"]}}, capture_output=True)
         self.server.outputs = {("web1", "stdout"): b"\x1b]0;title\x07 \x1b[1mbold\x1b[0m \xff\n"}

@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushy_cli import render
+from pushy_cli.output_text import View, blocks
 from pushy_cli.render import PIPE, Style
-from pushy_protocol.api import Job, NodeState
+from pushy_cli.standing import Standing, standing_of
+from pushy_protocol.api import Job, JobRequest, NodeState
 
 TERMINAL = Style(terminal=True, unicode=True, width=80)
 COLOURED = Style(terminal=True, unicode=True, width=80, colour=True)
@@ -104,8 +106,8 @@ def test_what_others_wrote_cannot_control_the_terminal() -> None:
             [Job(id=evil, command=evil, status="new", run_timeout=1, created_at="", updated_at="")], TERMINAL
         ),
         render.node_table([NodeState(evil, "online", "available")], TERMINAL),
-        render.change_line(job(evil, **{evil: ["a"]})),
-        render.progress_line(job(evil, **{evil: ["a"]}), 1, TERMINAL),
+        render.change_line(standing_of(job(evil, **{evil: ["a"]}))),
+        render.progress_line(standing_of(job(evil, **{evil: ["a"]})), 1, TERMINAL),
     ]
     for text in shown:
         assert all(line.isprintable() for line in text.split("\n"))
@@ -135,22 +137,22 @@ def test_duration(seconds: float, text: str) -> None:
 
 
 def test_progress_lines() -> None:
-    voting = job("voting", new=WEB[:60], ready=WEB[60:])
-    running = job("running", succeeded=WEB[:30], failed=WEB[30:31], running=WEB[31:])
+    voting = standing_of(job("voting", new=WEB[:60], ready=WEB[60:]))
+    running = standing_of(job("running", succeeded=WEB[:30], failed=WEB[30:31], running=WEB[31:]))
     assert render.progress_line(voting, 3, TERMINAL) == "voting   0:03  ━━━━━━━━━━┄┄┄┄┄┄┄┄┄┄  60/120  60 ready  60 new"
     assert render.progress_line(running, 64, ASCII) == (
         "running  1:04  #####...............  31/120  30 succeeded  1 failed  89 running"
     )
     assert render.progress_line(running, 64, Style(width=40)) == "running  1:04  31/120  30 succeeded"
     assert render.progress_line(running, 64, Style(width=5)) == ""
-    assert render.progress_line(job("new"), 0, TERMINAL) == "new      0:00  ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄  0/0"
+    assert render.progress_line(standing_of(job("new")), 0, TERMINAL) == "new      0:00  ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄  0/0"
     assert render.change_line(running) == "running: 30 succeeded, 1 failed, 89 running"
     assert render.reading_line(1, 4, ASCII) == "output   #####...............  1/4"
 
 
 @given(st.integers(1, 300), st.integers(0, 20000), st.integers(0, 20000))
 def test_the_live_line_never_wraps(width: int, done: int, going: int) -> None:
-    state = job("running", succeeded=["a"] * done, failed=["b"] * done, running=["c"] * going)
+    state = Standing(status="running", counts={"succeeded": done, "failed": done, "running": going})
     assert len(render.progress_line(state, 100, Style(width=width))) < max(width, 1)
 
 
@@ -220,11 +222,40 @@ def test_outputs_are_grouped_by_text_and_the_commonest_is_first() -> None:
         "stdout": {b"old\n": ["web3"], b"new\nlines": ["web1", "web2"], b"": ["web4"]},
         "stderr": {b"boom \xff": ["web3"]},
     }
-    assert "".join(render.outputs(texts, PIPE)) == (
+    assert "".join(blocks(texts, PIPE)) == (
         "---------------\nweb[1-2] (2)\n---------------\nnew\nlines\n"
         "---------------\nweb3\n---------------\nold\n"
         "---------------\nweb3 [stderr]\n---------------\nboom \udcff\n"
     )
-    assert list(render.outputs(texts, COLOURED))[2] == (
+    assert list(blocks(texts, COLOURED))[2] == (
         "\x1b[31m───────────────\x1b[0m\n\x1b[31mweb3 [stderr]\x1b[0m\n\x1b[31m───────────────\x1b[0m\nboom \\xff\n"
     )
+
+
+TEXTS = {
+    "stdout": {b"a\nb\nc\n": ["web1", "web2", "web10"], b"a\nB\nc\n": ["web3"], b"": ["web4"]},
+    "stderr": {b"": ["web1", "web2", "web3", "web4"]},
+}
+
+
+def test_outputs_one_by_one() -> None:
+    titles = [block.splitlines()[1] for block in blocks(TEXTS, PIPE, View.BY_NODE)]
+    assert titles == ["web1", "web2", "web3", "web10"]
+
+
+def test_outputs_as_differences_from_the_commonest() -> None:
+    assert "".join(blocks(TEXTS, PIPE, View.DIFF)) == (
+        "---------------\nweb[1-2,10] (3)\n---------------\na\nb\nc\n"
+        "---------------\nweb3\n---------------\n--- web[1-2,10]\n+++ web3\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n"
+        "---------------\nweb4\n---------------\n--- web[1-2,10]\n+++ web4\n@@ -1,3 +0,0 @@\n-a\n-b\n-c\n"
+    )
+
+
+def test_a_dry_run() -> None:
+    request = JobRequest(command="uptime", nodes=("web1", "web2", "db1"))
+    nodes = {"available": ["web1", "web2"], "unavailable": ["db1"], "offline": []}
+    assert render.dry_run(request, nodes, 2, PIPE) == (
+        "Nothing was started. The quorum would be reached: 2 of 3 nodes available, 2 needed.\n"
+        "  available    2  web[1-2]\n  unavailable  1  db1"
+    )
+    assert "would fail: 2 of 3 nodes available, 3 needed" in render.dry_run(request, nodes, 3, TERMINAL)

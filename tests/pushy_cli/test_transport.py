@@ -16,6 +16,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent
 
 from pushy_cli import transport
+from pushy_cli.api import JobQuery
 from pushy_cli.api import PushServer as Api
 from pushy_cli.captured import by_node, fetch
 from pushy_cli.context import Settings
@@ -74,7 +75,7 @@ class RequestTests(TestCase):
 
     async def test_signatures_hold_for_every_path(self) -> None:
         assert (await self.api.start_job(REQUEST)).uri.endswith(JOB_ID)
-        assert [job.id for job in await self.api.jobs()] == [JOB_ID]
+        assert [job.id for job in await self.api.jobs(JobQuery())] == [JOB_ID]
         assert (await self.api.job(JOB_ID)).command == "uptime"
         self.server.outputs["a b%", "stdout"] = b"\x00\xff"
         assert await self.api.output(JOB_ID, "a b%", "stdout") == b"\x00\xff"
@@ -112,8 +113,8 @@ class RequestTests(TestCase):
     async def test_answers_have_a_largest_size(self) -> None:
         self.patch(transport, "MAX_RESPONSE_BYTES", 10)
         self.server.faults.append(Fault(status=200, body=b"[" + b" " * 10 + b"]"))
-        assert "more than 10 bytes" in await self.failure(self.api.jobs(), Garbage)
-        assert await self.api.jobs() == []
+        assert "more than 10 bytes" in await self.failure(self.api.jobs(JobQuery()), Garbage)
+        assert await self.api.jobs(JobQuery()) == []
 
     async def test_what_was_captured_is_gathered(self) -> None:
         self.server.add_job(JOB_ID, {"status": "complete"})

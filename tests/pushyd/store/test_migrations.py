@@ -80,8 +80,8 @@ def test_an_upgrade_keeps_what_is_there(engine: Engine, tmp_path: Path) -> None:
         connection.exec_driver_sql("INSERT INTO organizations (name, guid) VALUES ('acme', 'guid')")
         connection.exec_driver_sql(
             "INSERT INTO jobs (seq, id, organization, status, created_at, updated_at, created_by, quorum, run_timeout,"
-            " voting_timeout, node_count, capture, command)"
-            " VALUES (1, 'id', 'acme', 'new', 1, 1, 'me', 1, 1, 1, 1, false, 'true')"
+            " voting_timeout, node_count, capture, aborting, command_digest, command)"
+            " VALUES (1, 'id', 'acme', 'new', 1, 1, 'me', 1, 1, 1, 1, false, false, 0, 'true')"
         )
         connection.exec_driver_sql("INSERT INTO job_nodes VALUES (1, 'web1', 0, 'new', NULL)")
     bring_up_to_date(engine, next_version(tmp_path))

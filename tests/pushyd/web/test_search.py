@@ -3,6 +3,8 @@
 from typing import Any
 from urllib.parse import quote
 
+from twisted.internet.defer import Deferred, DeferredList
+
 from pushyd.domain.node import NodeRef
 from pushyd.web import search
 from tests.pushyd.web.serving import BELOW, NODE_CURVE, ORG, Answer
@@ -69,8 +71,6 @@ class NodeTests(IdentityTestCase):
         for wrong in wrongs:
             self.assertEqual(await self.status("PUT", f"{NODES}/web1", wrong), 400, wrong)
             self.assertEqual(await self.status("POST", NODES, wrong), 400, wrong)
-        large = node("web1", normal={"x": "y" * 1_000_000})
-        self.assertEqual(await self.status("PUT", f"{NODES}/web1", large), 413)
 
     async def test_another_organization_has_its_own(self) -> None:
         await self.ask("POST", NODES, node("web1"))
@@ -229,3 +229,28 @@ class FactsTests(IdentityTestCase):
         answer = await self.ask("GET", CONFIG, by="web1", query=f"?ccpk={quote(NODE_CURVE.public)}&version=2.0")
         self.assertEqual(answer.status, 200)
         self.assertEqual((await self.ask("GET", NODES)).json, {})
+
+
+class BusyTests(IdentityTestCase):
+    async def test_only_so_many_searches_wait(self) -> None:
+        self.patch(search, "_WAITING", 1)
+        reached: list[Deferred[None]] = []
+        find = self.store.find_node_objects
+
+        async def slow(*args: Any, **kwargs: Any) -> Any:
+            reached.append(Deferred())
+            await reached[-1]
+            return await find(*args, **kwargs)
+
+        self.patch(self.store, "find_node_objects", slow)
+        asked = [Deferred.fromCoroutine(self.ask("GET", f"{SEARCH}/node")) for _ in range(3)]
+        refused, _ = await DeferredList(asked, fireOnOneCallback=True)
+        self.assertEqual(refused.refusal, (503, "Too many searches at a time. Try again."))
+        self.assertEqual(len(reached), 1, "one at a time")
+        reached[0].callback(None)
+        reached_next = [deferred for deferred in asked if not deferred.called]
+        first, number = await DeferredList(reached_next, fireOnOneCallback=True)
+        self.assertEqual(first.status, 200)
+        reached[1].callback(None)
+        (last,) = [deferred for deferred in reached_next if deferred is not reached_next[number]]
+        self.assertEqual((await last).status, 200)
