@@ -32,6 +32,14 @@ class Wire(Connection):
     reconnectInterval = 100
     reconnectIntervalMax = 10_000
 
+    monitor: Monitor | None = None
+
+    def shutdown(self) -> None:
+        """Close the socket, and before it what follows it: ZeroMQ waits for both. A second call does nothing."""
+        if self.monitor is not None:
+            self.monitor.close()
+        super().shutdown()
+
 
 class Refused(Exception):
     """A message that is not believed."""
@@ -67,7 +75,7 @@ class Channels:
         self._complaints = Complaints(clock)
         self._refusal = ""
         self._commands = Wire(context, zmq.DEALER, self._command_received)
-        self._monitor = Monitor(self._commands.socket, session.heartbeat.command_addr)
+        self._monitor = self._commands.monitor = Monitor(self._commands.socket, session.heartbeat.command_addr)
         self._heartbeats = Wire(context, zmq.SUB, self._heartbeat_received)
         try:
             self._connect()
@@ -86,7 +94,6 @@ class Channels:
 
     def close(self) -> None:
         """Close both sockets. A second call does nothing."""
-        self._monitor.close()
         self._commands.shutdown()
         self._heartbeats.shutdown()
 

@@ -79,9 +79,12 @@ class Console:
 
     def note(self, text: str) -> None:
         """Write a line to stderr; the live line stays below it."""
-        live = self._live
+        live, question = self._live, self._question
         self._write(self._err, f"{text}\n")
-        if live:
+        if question and not self._closed:
+            self._question = question
+            self._put(self._err, question)
+        elif live:
             self.live(live)
 
     def live(self, line: str) -> None:
@@ -99,16 +102,22 @@ class Console:
         Only where :attr:`can_ask`. Cancelling takes the question back.
         """
         self._erase()
-        self._question = question
-        self._put(self._err, f"{question} ")
+        self._question = f"{question} "
+        self._put(self._err, self._question)
         try:
-            return (await read_line(self._inp.fileno(), reactor)).strip().lower()
-        finally:
+            answer = await read_line(self._inp.fileno(), reactor)
+        except BaseException:
+            self._leave_question()
+            raise
+        if answer.endswith("\n"):  # the terminal has shown it, and is on the next line
             self._question = ""
+        self._leave_question()
+        return answer.strip().lower()
 
     def close(self, *last: str) -> None:
         """Remove the live line and write the last lines to stderr; from now on, whatever is said goes nowhere."""
         self._erase()
+        self._leave_question()
         for line in last:
             self.note(line)
         self._closed = True
@@ -116,11 +125,18 @@ class Console:
     def _write(self, stream: BinaryIO, text: str) -> None:
         if not self._closed:
             self._erase()
+            self._leave_question()
             self._put(stream, text)
 
     def _erase(self) -> None:
         if self._live:
             self.live("")
+
+    def _leave_question(self) -> None:
+        """What is said next begins a line."""
+        if self._question and not self._closed:
+            self._put(self._err, "\n")
+        self._question = ""
 
     def _put(self, stream: BinaryIO, text: str) -> None:
         if stream.isatty():

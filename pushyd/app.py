@@ -29,10 +29,12 @@ from pushyd.broker.zap import Authenticator
 from pushyd.config import Settings
 from pushyd.domain.node import HeartbeatRule
 from pushyd.feeds import FeedService
-from pushyd.identity.local import LocalIdentity, introduce
+from pushyd.first_start import make_first_principals
+from pushyd.identity.local import LocalIdentity
 from pushyd.jobs import JobService
 from pushyd.live_jobs import LiveJobs
 from pushyd.nodes import NodeService
+from pushyd.outside_changes import OutsideChanges
 from pushyd.results import Results
 from pushyd.retention import Retention
 from pushyd.sessions import Sessions
@@ -41,8 +43,6 @@ from pushyd.store.interface import Store, StoreUnavailable
 from pushyd.store.sql import SqlStore
 from pushyd.web import agent_config, feeds, identity, jobs, nodes, openapi, output, status
 from pushyd.web.app import Api
-
-ADMIN = "admin"
 
 _ABSENCE_SECONDS = 30.0
 """How long nodes with an unfinished job may take to come back after a restart of the server."""
@@ -141,6 +141,9 @@ class PushServer(Service):
         )
         self._started.callback(retention.stop)
         retention.start()
+        outside_changes = OutsideChanges(store=store, sessions=sessions, clock=self._reactor)
+        self._started.callback(outside_changes.stop)
+        outside_changes.start()
         api = self._api(store, sessions, node_service, live_jobs, job_service, retention)
         feeds.add_routes(
             api,
@@ -157,21 +160,11 @@ class PushServer(Service):
 
     async def _introduce(self, store: Store) -> None:
         """Make the organization and its first principals, where there are none."""
-        organization = self._settings.organization
-        validator = f"{organization}-validator"
-        paths = {name: self._state.principal_key(name) for name in (ADMIN, validator)}
-        made = await introduce(
-            store,
-            organization=organization,
-            admin=ADMIN,
-            admin_key=public_pem(paths[ADMIN][1].public_key()),
-            validator=validator,
-            validator_key=public_pem(paths[validator][1].public_key()),
-        )
+        made = await make_first_principals(store, self._state, self._settings.organization)
         if made:
-            self.log.info("Made organization {organization}", organization=organization)
-            self.log.info("Made user {name} (in group admins); its key: {path}", name=ADMIN, path=paths[ADMIN][0])
-            self.log.info("Made client {name}; its key: {path}", name=validator, path=paths[validator][0])
+            self.log.info("Made organization {organization}", organization=self._settings.organization)
+        for name, path in made.items():
+            self.log.info("Made {name}; its private key: {path}", name=name, path=path)
         self.log.info("The CA that agents and workstations have to trust: {path}", path=self._state.ca_certificate)
 
     def _services(

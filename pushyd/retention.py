@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pushyd.clock import Clock, Periodic
-from pushyd.store.interface import Organization, StoreUnavailable
+from pushyd.store.interface import Organization, RetirementStore, StoreUnavailable
 
 SWEEP_SECONDS = 60.0
 """Between two looks for what is not to be kept any longer."""
@@ -27,18 +27,11 @@ PAUSE_SECONDS = 0.05
 _DAY_SECONDS = 86_400
 
 
-class Kept(Protocol):
-    """What of the store is used here; see :mod:`pushyd.store.interface`."""
+class Kept(RetirementStore, Protocol):
+    """What of the store is used here."""
 
-    async def organizations(self) -> Sequence[Organization]: ...
-
-    async def place(self, organization: str, rank: int) -> int | None: ...
-
-    async def retire_jobs(
-        self, organization: str, *, limit: int, created_before: float | None = None, up_to: int | None = None
-    ) -> int: ...
-
-    async def purge(self, limit: int) -> int: ...
+    async def organizations(self) -> Sequence[Organization]:
+        """All of them."""
 
 
 class Retention:

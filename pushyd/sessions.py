@@ -82,6 +82,15 @@ class Sessions:
         # One that was being admitted meanwhile is no longer kept either.
         self._remove(node)
 
+    async def reconcile(self) -> None:
+        """End the sessions whose registration is no longer kept: another process (`pushyd-ctl`) deleted the client."""
+        before = dict(self._by_node)
+        kept = {NodeRef(one.organization, one.node): one for one in await self._store.registrations()}
+        for node, session in before.items():
+            # One that began meanwhile was kept after the look, and is not in question.
+            if self._by_node.get(node) is session and kept.get(node) != session.registration:
+                self._remove(node)
+
     def by_peer(self, curve_key: str) -> Session | None:
         """The session of what connected with this key."""
         return self._by_peer.get(curve_key)

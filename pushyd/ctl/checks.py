@@ -137,7 +137,7 @@ def _database(server: Server) -> Iterator[Finding]:
     except StoreUnavailable as error:
         yield Finding(what, str(error), "see that it runs, and that database_url is right")
         return
-    yield Finding(what, "can be written, and is of this version")
+    yield Finding(what, "can be used, and is of this version")
 
 
 def _sqlite_fault(path: Path) -> str | None:

@@ -6,6 +6,7 @@ from uuid import uuid4
 import click
 
 from pushyd.ctl.context import (
+    FILE,
     NAME,
     ORGANIZATION,
     Server,
@@ -36,23 +37,26 @@ def org() -> None:
 @org.command("create")
 @click.argument("name", type=ORGANIZATION)
 @click.option("--full-name", default="", help="For people to read.")
-@click.option("--admin", type=NAME, help="A user that is put into the group admins.")
-@click.option("--file", "-f", type=click.Path(path_type=Path), help="Where the validator's key is written.")
+@click.option("--admin", type=NAME, default="admin", show_default=True, help="A user that is put into group admins.")
+@click.option("--file", "-f", type=FILE, help="Where the validator's key is written (default: NAME-validator.pem).")
 @pass_server
 @told_in_one_line
-def create_org(server: Server, name: str, full_name: str, admin: str | None, file: Path | None) -> None:
+def create_org(server: Server, name: str, full_name: str, admin: str, file: Path | None) -> None:
     """Make an organization, its group admins, and its validator with a new key."""
     validator = f"{name}-validator"
     with server.store() as store:
-        if admin is not None:
-            required(finish(store.profile(admin)), f"user '{admin}'")
+        required(finish(store.profile(admin)), f"user '{admin}'")
         with new_key(validator, file, None) as public_key:
-            finish(store.create_organization(name, uuid4().hex, full_name))
-            finish(store.create_client(name, validator, public_key))
-            finish(store.create_group(name, ADMINS))
-        if admin is not None:
-            finish(store.associate(name, admin))
-            finish(store.add_to_group(name, ADMINS, "user", admin))
+            finish(
+                store.found_organization(
+                    name,
+                    guid=uuid4().hex,
+                    full_name=full_name,
+                    admin=admin,
+                    validator=validator,
+                    validator_key=public_key,
+                )
+            )
 
 
 @org.command("list")

@@ -7,18 +7,15 @@ from pathlib import Path
 import click
 from sqlalchemy import func, select
 
-from pushy_protocol.keys import public_pem
 from pushyd.ctl.backup import back_up
 from pushyd.ctl.checks import check
 from pushyd.ctl.context import FILE, Server, open_server, pass_server, told_in_one_line, user_id
 from pushyd.ctl.groups import group
 from pushyd.ctl.identity import client, org, user
-from pushyd.identity.local import introduce
+from pushyd.first_start import make_first_principals
 from pushyd.state_dir import lock, lock_is_held, open_state_dir
 from pushyd.store.direct import finish, migrate_now
 from pushyd.store.schema import jobs, unfinished
-
-ADMIN = "admin"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -47,21 +44,10 @@ def init(server: Server) -> None:
     state = open_state_dir(server.state, settings.server_name)
     if not lock_is_held(server.state):
         migrate_now(settings.database)
-    validator = f"{settings.organization}-validator"
-    paths = {name: state.principal_key(name) for name in (ADMIN, validator)}
     with server.store() as store:
-        made = finish(
-            introduce(
-                store,
-                organization=settings.organization,
-                admin=ADMIN,
-                admin_key=public_pem(paths[ADMIN][1].public_key()),
-                validator=validator,
-                validator_key=public_pem(paths[validator][1].public_key()),
-            )
-        )
+        made = finish(make_first_principals(store, state, settings.organization))
     click.echo(f"{'Made' if made else 'There is'} organization {settings.organization} in {server.state}.")
-    for name, (path, _) in paths.items():
+    for name, path in made.items():
         click.echo(f"The private key of {name} is in {path}.")
 
 

@@ -8,7 +8,6 @@ it, and within a second where another one did (`pushyd-ctl`), for then the store
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar
-from uuid import uuid4
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
@@ -104,33 +103,6 @@ class LocalIdentity:
     def _drop(self) -> None:
         self._drops += 1
         self._held = {}
-
-
-async def introduce(
-    kept: store.IdentityStore, *, organization: str, admin: str, admin_key: str, validator: str, validator_key: str
-) -> bool:
-    """Make an organization with its first user, in group `admins`, and its validator; False where it was there.
-
-    The group gets its member last: where a crash left a part of it, the next start makes the rest.
-
-    :param admin_key: PEM of the public key, as is `validator_key`
-    """
-    admins = (await kept.groups(organization)).get(store.ADMINS)
-    if admins and (admins.users or admins.clients or admins.groups):
-        return False
-    steps: list[Callable[[], Awaitable[int]]] = [
-        lambda: kept.create_organization(organization, uuid4().hex),
-        lambda: kept.create_user(admin, admin_key, [organization]),
-        lambda: kept.create_client(organization, validator, validator_key),
-        lambda: kept.create_group(organization, store.ADMINS),
-    ]
-    for make in steps:
-        try:
-            await make()
-        except store.AlreadyExists:
-            continue
-    await kept.add_to_group(organization, store.ADMINS, "user", admin)
-    return True
 
 
 def _principal(found: store.StoredPrincipal) -> Principal:

@@ -179,6 +179,10 @@ class JobStore(Protocol):
     async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
         """What a node's command wrote to `channel` (`stdout` or `stderr`); None when none was captured."""
 
+
+class RetirementStore(Protocol):
+    """How jobs are deleted: in steps, none of which takes long, and none of which anybody sees half done."""
+
     async def place(self, organization: str, rank: int) -> int | None:
         """The place of an organization's newest job but `rank`; None where it has not so many.
 
@@ -479,7 +483,7 @@ class RegistrationStore(Protocol):
         """All of them."""
 
 
-class Store(JobStore, IdentityStore, NodeObjectStore, RegistrationStore, Protocol):
+class Store(JobStore, RetirementStore, IdentityStore, NodeObjectStore, RegistrationStore, Protocol):
     """All that is kept, in one database."""
 
     async def open(self) -> None:

@@ -148,7 +148,7 @@ class FeedTests(TestCase):
         assert self.recorder.counts[-2] == {"ready": 2, "new": 1}
 
     def test_without_a_feed_the_job_is_looked_at(self) -> None:
-        bad = [[b"data: no json\n\n"], [b"data: 1\n\n"], [b"\xff\n\ndata: [\n\n"]]
+        bad: list[list[bytes] | CliError] = [[b"data: no json\n\n"], [b"data: 1\n\n"], [b"\xff\n\ndata: [\n\n"]]
         for connection in (NotOffered("", ""), Unreachable("", ""), Refused("", ""), *bad):
             self.follow(connection, answers=deque([job("running"), job("complete")]))
             self.clock.advance(1)

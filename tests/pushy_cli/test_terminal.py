@@ -70,7 +70,7 @@ class Terminal:
 
 
 class LiveTests(ProgramTestCase):
-    async def setUp(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
         await super().setUp()
         self.server.next_job = [{"status": "running", "nodes": {"running": WEB}}]
         self.server.feeds[JOB_ID] = deque([RUNNING])
@@ -132,6 +132,7 @@ class LiveTests(ProgramTestCase):
         await deferToThread(terminal.until, "Ctrl-C again leaves:")
         self.finish(JOB_ID, "timed_out")
         assert await deferToThread(terminal.end) == 4
+        assert terminal.lines[-3].startswith(f"Job {JOB_ID} timed out")
         assert terminal.lines[-1] == "  timed out  2  web[2-3]"
 
     async def test_confirmation(self) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+import pytest
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from pushyd.config import ConfigError, load
 from pushyd.retention import JOBS_AT_ONCE, PAUSE_SECONDS, ROWS_AT_ONCE, SWEEP_SECONDS, Retention
 from pushyd.store.interface import Organization, StoreUnavailable
 from tests.pushyd.doubles import begin, texts
@@ -150,3 +152,12 @@ class RetentionTests(SynchronousTestCase):
         assert self.clock.getDelayedCalls() == []
         assert shelf.steps == ["purge"]
         assert self.flushLoggedErrors() == []
+
+
+@pytest.mark.parametrize("setting", ["job_retention_days", "job_retention_count"])
+def test_the_settings_are_numbers_from_0_and_keep_all_by_default(setting: str) -> None:
+    assert getattr(load(None, {}), setting) == 0
+    assert getattr(load(None, {setting: "30"}), setting) == 30
+    for wrong in ("-1", "many", "10000000000"):
+        with pytest.raises(ConfigError, match=f"command line: {setting}: expected"):
+            load(None, {setting: wrong})

@@ -377,8 +377,8 @@ class Sending(Channels):
         )
         assert (first.timestamp, second.timestamp) == (format_rfc1123(NOW), format_rfc1123(NOW + 10))
         assert second.sequence == first.sequence + 1
-        assert first.server == second.server == "push.example.org"
         assert isinstance(second, messages.Commit)
+        assert second.server == "push.example.org"
         assert (second.job_id, second.command, second.env, second.user) == ("1", "true", {"A": "b"}, None)
 
     def test_an_address_that_is_taken_is_an_error(self) -> None:

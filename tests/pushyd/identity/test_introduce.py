@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pushyd.identity.local import introduce
+from pushyd.identity.introduce import introduce
 from pushyd.store.interface import AlreadyExists, Organization, StoredGroup, StoredPrincipal
 from tests.pushyd.doubles import begin, failure_of
 
@@ -53,6 +53,14 @@ class MortalStore:
     async def create_user(self, name: str, public_key: str, organizations: Sequence[str] = ()) -> int:
         return self._insert(self.users, name, (public_key, list(organizations)))
 
+    async def associate(self, organization: str, user: str) -> int:
+        organizations = self.users[user][1]
+        if organization in organizations:
+            raise AlreadyExists(user)
+        generation = self._change()
+        organizations.append(organization)
+        return generation
+
     async def create_client(self, organization: str, name: str, public_key: str) -> int:
         return self._insert(self.clients, (organization, name), public_key)
 
@@ -98,6 +106,13 @@ class IntroduceTests(SynchronousTestCase):
         self.assertTrue(self.introduce(store))
         self.assert_whole(store)
         self.assertEqual(store.changes, self.STEPS)
+
+    def test_an_admin_of_another_organization_becomes_one_of_this_one(self) -> None:
+        store = MortalStore(-1)
+        self.introduce(store)
+        self.assertTrue(self.introduce(store, organization="other", validator="other-validator"))
+        self.assertEqual(store.users, {"admin": ("PEM of admin", ["acme", "other"])})
+        self.assertEqual(store.members["other", "admins"], {("user", "admin")})
 
     def test_the_second_time_it_changes_nothing(self) -> None:
         store = MortalStore(-1)
