@@ -77,9 +77,10 @@ class _Paced(Silent):
 
     def _show(self, standing: Standing) -> None:
         changed = self._standing is None or self._standing.status != standing.status
+        ended = standing.status in TERMINAL_JOB_STATUSES
         self._standing = standing
         since = self._clock.seconds() - self._shown
-        if changed or since >= self.pause:
+        if changed or ended or since >= self.pause:
             self._draw_now()
         else:
             self._draw_in(self.pause - since)

@@ -129,6 +129,8 @@ class PushServer:
 
     def _pushy(self, request: Any, parts: list[str], body: bytes) -> Any:
         match request.method, parts:
+            case b"POST", ["jobs"] if b'"command"' not in body:
+                return self._error(request, 400, "command: expected it to be given, got nothing")
             case b"POST", ["jobs"]:
                 return self._start(request, json.loads(body))
             case b"POST", ["jobs", job_id, "abort"] if self.offers_more:
