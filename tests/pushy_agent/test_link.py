@@ -152,8 +152,8 @@ def test_the_pause_is_short_again_after_a_conversation(world: World) -> None:
     for _ in range(4):
         world.asked[-1].errback(BootstrapError("x"))
         world.clock.advance(60)
-    world.agree().answer()
-    world.clock.advance(10)
+    world.agree(lifetime=100).answer()
+    world.beat_for(100)
     world.asked[-1].errback(BootstrapError("x"))
     questions = len(world.asked)
     world.clock.advance(0.51)

@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ ENV = {"PATH": os.environ["PATH"]}
 
 
 def order(*argv: str, capture: bool = True, **more: Any) -> Order:
-    return Order(job_id="j1", argv=argv, env=ENV, capture=capture, **more)
+    return Order(**{"job_id": "j1", "argv": argv, "env": ENV, "capture": capture, **more})
 
 
 def shell(script: str, **more: Any) -> Order:
@@ -162,6 +163,64 @@ class ProcessTests(TestCase):
         child.end()
         assert (await ended).signal == signal.SIGTERM
         assert group_members(child.pid) == []
+
+    async def test_daemons_that_left_the_session_are_ended_too(self) -> None:
+        tree.become_subreaper()
+        # The parent ends at once; one daemon ignores TERM, one has an environment without the job's id.
+        script = (
+            f"cd {self.directory}; (setsid sh -c 'trap \"\" TERM; echo $$ >a; while :; do sleep 60; done' &); "
+            "(setsid env -i sh -c 'echo $$ >b; while :; do /bin/sleep 60; done' &); sleep 60"
+        )
+        child, ended = self.start(shell(script), term_time=0.3)
+        await self.until(lambda: all(self._has_text(name) for name in "ab"))
+        daemons = [int((self.directory / name).read_text()) for name in "ab"]
+        # A daemon of another job that was allowed to stay is not ours to end.
+        other = {"PATH": os.environ["PATH"], "CHEF_PUSH_JOB_ID": "j0"}
+        stranger = subprocess.Popen(["sleep", "60"], env=other, start_new_session=True)
+        child.end()
+        await ended
+        left = [entry for pid in daemons if (entry := tree.look_at(pid)) and entry.is_alive]
+        assert left == []
+        assert stranger.poll() is None
+        stranger.kill()
+        tree.reap_adopted([stranger.pid])
+        stranger.wait()
+        tree.reap_adopted([])
+        assert [tree.look_at(pid) for pid in daemons] == [None, None]
+
+    def _has_text(self, name: str) -> bool:
+        path = self.directory / name
+        return path.exists() and path.read_text().endswith("\n")
+
+    async def test_a_small_fork_bomb(self) -> None:
+        tree.become_subreaper()
+        # Each generation forks the next in a session of its own, and ends.
+        script = 'f() { echo x >>beats; [ $(wc -l <beats) -gt 2000 ] || setsid sh -c "$bomb" & }; f'
+        bomb = f"sleep 0.01; {script}"
+        child, ended = self.start(
+            order("sh", "-c", f"{script}; sleep 60", cwd=str(self.directory), env={**ENV, "bomb": bomb}),
+            term_time=0.2,
+        )
+        await self.until(lambda: self._has_text("beats") and (self.directory / "beats").stat().st_size > 20)
+        child.end()
+        await ended
+        beats = (self.directory / "beats").stat().st_size
+        await sleep(self.reactor, 0.3)
+        assert (self.directory / "beats").stat().st_size == beats
+        tree.reap_adopted([])
+
+    async def test_what_a_lost_job_left_is_found_and_ended(self) -> None:
+        env = {**ENV, **tree.job_environment("lost", "n1")}
+        ignoring = ["sh", "-c", f"trap '' TERM; touch {self.directory}/ready; while :; do sleep 60; done"]
+        lost = subprocess.Popen(ignoring, env=env, start_new_session=True)
+        other = subprocess.Popen(["sleep", "60"], env={**env, "CHEF_PUSH_NODE_NAME": "n2"})
+        await self.until((self.directory / "ready").exists)
+        await tree.end_lost("lost", "n1", clock=self.reactor, term_time=0.2)
+        assert lost.wait() == -signal.SIGKILL
+        assert other.poll() is None
+        other.kill()
+        other.wait()
+        await tree.end_lost("lost", "n1", clock=self.reactor, term_time=0.2)
 
     def test_what_cannot_be_killed_is_given_up(self) -> None:
         # A reactor that never tells of the exit stands for a kernel that never lets the process go.

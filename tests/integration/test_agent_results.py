@@ -1,0 +1,170 @@
+"""What becomes of a job when its agent is killed, stopped or told of new settings; with real processes and pushyd."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.fleet import Fleet
+from demo.processes import wait_until
+
+NODE = "a1"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
+    try:
+        fleet.start_server()
+        yield fleet
+    finally:
+        fleet.close()
+
+
+@pytest.fixture
+def whitelist(tmp_path: Path) -> dict[str, str]:
+    daemon = f"(setsid sh -c 'echo $$ >{tmp_path}/daemon; exec sleep 600' &)"
+    # Each start adds a line, and a command goes on when its gate is opened.
+    gate = f"sh -c 'echo started >>{tmp_path}/runs; until [ -e {tmp_path}/gate ]; do sleep 0.05; done; echo through'"
+    return {"gate": gate, "daemon": f'sh -c "{daemon}; exec sleep 600"', "say": "echo here"}
+
+
+@pytest.fixture
+def agent(fleet: Fleet, whitelist: dict[str, str]) -> Iterator[Fleet]:
+    start_agent(fleet, whitelist)
+    yield fleet
+    if fleet.agents[NODE].process.poll() is None:
+        fleet.agents[NODE].stop()
+
+
+def start_agent(fleet: Fleet, whitelist: dict[str, str]) -> None:
+    fleet.start_agent(NODE, whitelist)
+    wait_until(lambda: fleet.available([NODE]) or None, "the agent available", seconds=30)
+
+
+def start(fleet: Fleet, command: str, **more: object) -> str:
+    body = json.dumps({"command": command, "nodes": [NODE], **more}).encode()
+    status, answer = fleet.request("POST", "pushy/jobs", body)
+    assert status == 201, answer
+    return str(answer["uri"].rpartition("/")[2])
+
+
+def wait_for(fleet: Fleet, job: str, status: str) -> None:
+    def has_it() -> bool | None:
+        return fleet.get(f"pushy/jobs/{job}")["nodes"] == {status: [NODE]} or None
+
+    wait_until(has_it, f"{NODE} {status} in {job}: {fleet.get(f'pushy/jobs/{job}?detail=true')}", seconds=30)
+
+
+def reason(fleet: Fleet, job: str) -> str:
+    return str(fleet.get(f"pushy/jobs/{job}?detail=true")["reasons"][NODE])
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_a_job_whose_agent_is_killed_has_failed_and_nothing_of_it_is_left(
+    agent: Fleet, whitelist: dict[str, str], tmp_path: Path
+) -> None:
+    job = start(agent, "daemon")
+    wait_for(agent, job, "running")
+    written = wait_until(lambda: (tmp_path / "daemon").exists() and (tmp_path / "daemon").read_text() or None, "a pid")
+    agent.agents[NODE].kill()
+    assert is_alive(int(written))
+    agent.start_agent(NODE, whitelist)
+    wait_for(agent, job, "failed")
+    assert reason(agent, job) == "agent_restarted"
+    assert not is_alive(int(written))
+    wait_until(lambda: agent.available([NODE]) or None, "the agent available", seconds=30)
+
+
+def test_a_result_outlives_the_server_and_the_agent(agent: Fleet, whitelist: dict[str, str], tmp_path: Path) -> None:
+    job = start(agent, "gate", capture_output=True)
+    wait_for(agent, job, "running")
+    assert agent.server
+    agent.server.kill()
+    (tmp_path / "gate").touch()
+    agent.agents[NODE].wait_for(f"Job {job}: succeeded")
+    journal = agent.directory / NODE / "state" / "jobs.journal"
+    wait_until(lambda: b'"ended"' in journal.read_bytes() or None, "the result on disk")
+    agent.agents[NODE].kill()
+    agent.start_server()
+    agent.start_agent(NODE, whitelist)
+    wait_for(agent, job, "succeeded")
+    assert (tmp_path / "runs").read_text() == "started\n"
+    # The server has acknowledged it.
+    wait_until(lambda: journal.read_bytes().rstrip().endswith(b'"}') or None, "the acknowledgement")
+    wait_until(lambda: agent.available([NODE]) or None, "the agent available", seconds=30)
+
+
+def test_abort_ends_daemons_too(agent: Fleet, tmp_path: Path) -> None:
+    job = start(agent, "daemon")
+    wait_for(agent, job, "running")
+    written = wait_until(lambda: (tmp_path / "daemon").exists() and (tmp_path / "daemon").read_text() or None, "a pid")
+    assert agent.request("POST", f"pushy/jobs/{job}/abort")[0] == 202
+    wait_for(agent, job, "aborted")
+    assert not is_alive(int(written))
+
+
+def test_stop_reports_the_job_that_it_ends(agent: Fleet) -> None:
+    job = start(agent, "daemon")
+    wait_for(agent, job, "running")
+    agent.agents[NODE].stop()
+    wait_for(agent, job, "failed")
+    assert reason(agent, job) == "agent_stopped"
+
+
+def test_a_changed_whitelist_counts_from_the_next_commit_and_a_bad_one_never(agent: Fleet) -> None:
+    config = agent.directory / NODE / "pushy-agent.toml"
+    good = config.read_text()
+    config.write_text(good + 'added = "true"\n')
+    wait_for(agent, start(agent, "added"), "succeeded")
+    config.write_text(good + "added = 1\n")
+    wait_for(agent, start(agent, "added"), "succeeded")
+    agent.agents[NODE].wait_for("the old ones stay")
+    (config.parent / "whitelist.d").mkdir()
+    (config.parent / "whitelist.d" / "more.toml").write_text('more = "true"\n')
+    config.write_text(good)
+    wait_for(agent, start(agent, "more"), "succeeded")
+
+
+def test_signals_end_nothing(agent: Fleet, tmp_path: Path) -> None:
+    process = agent.agents[NODE]
+    job = start(agent, "gate")
+    wait_for(agent, job, "running")
+    for number, said in ((signal.SIGHUP, "The settings have been read again"), (signal.SIGUSR1, "somebody asked")):
+        os.kill(process.process.pid, number)
+        process.wait_for(said)
+    (tmp_path / "gate").touch()
+    wait_for(agent, job, "succeeded")
+    assert process.process.poll() is None
+
+
+def test_a_soak_leaves_nothing_behind(agent: Fleet) -> None:
+    pid = agent.agents[NODE].process.pid
+
+    def measure() -> tuple[int, int, int]:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return int(status["VmRSS"].split()[0]), int(status["Threads"]), len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            job = start(agent, "say", capture_output=True)
+            while agent.get(f"pushy/jobs/{job}")["status"] != "complete":
+                time.sleep(0.005)
+
+    run(10)
+    memory, threads, descriptors = measure()
+    run(60)
+    after = measure()
+    assert after[0] < memory + 2048
+    assert after[1:] == (threads, descriptors)
