@@ -66,7 +66,6 @@ class Options(usage.Options):
 
     optFlags = [  # noqa: RUF012 - Twisted's way
         ["check-config", None, "Check the settings and the whitelist, print what is allowed, and exit"],
-        ["doctor", None, "Check each step of the way to the server, print what was found, and exit"],
     ]
 
     config: Config
@@ -210,7 +209,17 @@ def makeService(options: Options) -> Service:
 
 def main() -> None:
     """The console script: ``twistd -n pushy-agent`` with the same arguments, and without a pid file."""
-    from twisted.scripts.twistd import run
+    from twisted.application import app
+    from twisted.application.service import ServiceMaker
+    from twisted.scripts import twistd
+
+    ours = ServiceMaker("pushy-agent", __name__, "", "pushy-agent")
+    server_options: Any = twistd.ServerOptions  # type: ignore[attr-defined]  # not exported by name, but documented
+
+    class OurOptions(server_options):  # type: ignore[misc]  # as above
+        """Knows this one plugin: to look for all of them would import megabytes of what is never used."""
+
+        _getPlugins = staticmethod(lambda _interface: [ours])
 
     sys.argv = ["twistd", "--nodaemon", "--pidfile=", "pushy-agent", *sys.argv[1:]]
-    run()
+    app.run(twistd.runApp, OurOptions)

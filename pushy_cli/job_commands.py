@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pushy_cli.options import Group, common_options, run, view_options
-from pushy_cli.params import JobId, Moment, Named
+from pushy_cli.params import Count, JobId, Moment, Named
 
 _STATUSES = ("new", "voting", "running", "complete", "quorum_failed", "timed_out", "aborted", "crashed")
 
@@ -38,9 +38,7 @@ def status(ctx: click.Context, job_id: str) -> None:
 @click.option("--node", metavar="NODE", type=Named("node"), help="Only jobs that have this node.")
 @click.option("--command", metavar="COMMAND", help="Only jobs with this command, the whole of it.")
 @click.option("--since", metavar="WHEN", type=Moment(), help="Only jobs created since: 2h, 7d or 2026-01-31T12:00.")
-@click.option(
-    "--limit", metavar="N", type=click.IntRange(min=1), default=50, help="The most jobs to list.  [default: 50]"
-)
+@click.option("--limit", metavar="N", type=Count(least=1), default=50, help="The most jobs to list.  [default: 50]")
 @common_options
 @click.pass_context
 def list_jobs(

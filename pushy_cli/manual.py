@@ -29,6 +29,31 @@ _VARIABLES = {
     "TERM, LANG, LC_ALL": "Whether a line can be drawn anew, and whether bars may be other than ASCII.",
 }
 
+FORMATS = {
+    "job start, job rerun, job watch": (
+        "the job as the API has it (`id`, `command`, `status`, `run_timeout`, `created_at`, `updated_at`, `nodes`: "
+        "names by status, `reasons`: texts by name, and what was given of `user`, `dir`, `env`, `capture_output`), "
+        "with `output`: `{NODE: {stdout, stderr}}` where it was captured; with --nowait `{id, uri}`; with --dry-run "
+        "`{command, quorum, enough, nodes: {available, unavailable, offline}}`. Names: the job's id."
+    ),
+    "job status": "the job, as above. Names: its nodes.",
+    "job list": "a list of jobs, without their nodes. Names: their ids.",
+    "job output": "`{NODE: {stdout, stderr}}`; with --to-dir the list of files. Names: the nodes that wrote something.",
+    "job abort": "`{id}`. Names: the id.",
+    "job purge": "`{deleted}`: how many.",
+    "node status": "a list of `{node_name, status: online|offline, availability: available|unavailable}`.",
+    "node list": "a list of names.",
+    "node show": "Chef's node object, with `push`: `{status, availability}`.",
+    "node search": "a list of Chef's node objects.",
+    "client list, user list, group list": "a list of names.",
+    "client show, user show, group show, group add, group remove": "Chef's object.",
+    "client create, user create": "`{name}`, with `key_file` or (--print-key) `private_key`.",
+    "config check": "a list of `{step, ok: true|false|null, told, hint}`. Names: the steps that failed.",
+    "config show": "`{server_url, client_name, client_key, trusted, verify_tls, request_timeout}`.",
+    "config fetch-ca": "`{file, sha256}`. Names: the file.",
+    "version": "`{version}`.",
+}
+
 
 @frozen(kw_only=True)
 class Page:
@@ -101,10 +126,10 @@ def _walk(command: click.Command, parent: click.Context | None) -> Iterator[Page
             if isinstance(option, click.Option)
             and not isinstance(option, CommonOption)
             and not option.hidden
-            and option.name != "help"
+            and "--help" not in option.opts
         ]
         yield Page(
-            name=ctx.command_path if parent is None else f"{_path(ctx)}",
+            name=_path(ctx),
             usage=" ".join([_path(ctx), *command.collect_usage_pieces(ctx)]),
             text=cleandoc(command.help or ""),
             options=tuple(own),
@@ -154,7 +179,14 @@ def _markdown_notes() -> list[str]:
     lines = ["## Environment and files", ""]
     for name, told in [*_VARIABLES.items(), *_FILES.items()]:
         lines.append(f"- `{name}`: {told}")
-    return [*lines, ""]
+    lines += [
+        "",
+        "## JSON, YAML and names",
+        "",
+        "What `-F json` and `-F yaml` give. Keys may be added, none is renamed.",
+    ]
+    lines += ["`-F names` gives the names in it, one a line. Text is for people, and may change.", ""]
+    return [*lines, *(f"- `{name}`: {told}" for name, told in FORMATS.items()), ""]
 
 
 def _man(name: str, family: list[Page]) -> str:

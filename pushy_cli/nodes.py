@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pushy_cli import render
+from pushy_cli import node_text, render
 from pushy_cli.chef import NoSuch
 from pushy_cli.errors import NotOffered
 from pushy_cli.folding import natural_key
@@ -30,7 +30,7 @@ async def status(session: Session, targets: Targets) -> int:
     session.show(
         states,
         names=[state.node_name for state in states],
-        text=lambda style: render.node_table(states, style),
+        text=lambda style: node_text.node_table(states, style),
         empty="The server has not seen any node yet.",
     )
     return 0
@@ -63,7 +63,7 @@ async def show(session: Session, name: str) -> int:
             raise
         node = {"name": name}
     push = {"status": state.status, "availability": state.availability}
-    session.show({**node, "push": push}, names=[name], text=lambda style: render.node_details(node, state, style))
+    session.show({**node, "push": push}, names=[name], text=lambda style: node_text.node_details(node, state, style))
     return 0
 
 
@@ -73,7 +73,7 @@ async def search(session: Session, query: str) -> int:
     session.show(
         found,
         names=[str(node.get("name")) for node in found],
-        text=lambda style: render.search_table(found, style),
+        text=lambda style: node_text.search_table(found, style),
         empty="The search found no node.",
     )
     return 0

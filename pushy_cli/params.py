@@ -26,6 +26,25 @@ class Seconds(click.ParamType[float, str]):
         return seconds
 
 
+class Count(click.ParamType[int, str]):
+    """A whole number. Click's own range would show itself in the help, behind what the help says."""
+
+    name = "number"
+
+    def __init__(self, *, least: int) -> None:
+        self._least = least
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = self._least - 1
+        if number < self._least:
+            self.fail(f"{value!r} is not a whole number of at least {self._least}", param, ctx)
+        return number
+
+
 class Moment(click.ParamType[float, str]):
     """A moment: a date, a date and time (UTC unless it says else), or how long ago (``2h``, ``7d``)."""
 

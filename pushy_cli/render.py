@@ -7,13 +7,13 @@ or put into a line of ours it passes :func:`plain` or :func:`printable`.
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from attrs import frozen
 
-from pushy_cli.folding import fold, natural_key
+from pushy_cli.folding import fold
 from pushy_cli.standing import Standing, standing_of
-from pushy_protocol.api import Job, JobRequest, NodeState
+from pushy_protocol.api import Job, JobRequest
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushy_protocol.timestamps import format_iso8601, parse_rfc1123
 
@@ -24,7 +24,7 @@ _ORDER = [
     *(NodeStatus.RUNNING, NodeStatus.READY, NodeStatus.NEW),
 ]
 GOOD, BAD, WARNING, BUSY, BOLD = "32", "31", "33", "36", "1"
-_COLOURS = {
+COLOURS = {
     **dict.fromkeys(("succeeded", "complete", "available", "online"), GOOD),
     **dict.fromkeys(("failed", "crashed", "timed_out", "aborted", "quorum_failed", "offline"), BAD),
     **dict.fromkeys(("nacked", "unavailable", "was_ready"), WARNING),
@@ -99,7 +99,7 @@ def progress_line(standing: Standing, elapsed: float, style: Style) -> str:
     if style.width is None or style.width >= 60:
         pieces.append((bar(done, total, style), BUSY))
     pieces.append((f"{done}/{total}", ""))
-    pieces += [(f"{n} {_words(status)}", _COLOURS.get(status, "")) for status, n in _ordered(standing.counts)]
+    pieces += [(f"{n} {_words(status)}", COLOURS.get(status, "")) for status, n in _ordered(standing.counts)]
     return _fitted(pieces, style)
 
 
@@ -124,7 +124,7 @@ def summary(job: Job, style: Style, elapsed: float | None = None) -> str:
         told = f"{number.get(NodeStatus.WAS_READY, 0)} of {_nodes(total)} ready"
     else:
         told = f"{succeeded} of {_nodes(total)} succeeded"
-    colour = GOOD if succeeded == total and total else _COLOURS.get(job.status, "")
+    colour = GOOD if succeeded == total and total else COLOURS.get(job.status, "")
     if job.status == JobStatus.COMPLETE and succeeded < total:
         colour = WARNING
     ending = _ENDINGS.get(job.status, f"is {_words(job.status)}")
@@ -148,7 +148,7 @@ def dry_run(request: JobRequest, nodes: Mapping[str, Sequence[str]], quorum: flo
     for kind, names in present:
         told = _wrapped(fold(names), width + 2 + 2 + len(str(len(request.nodes))) + 2, style)
         count = f"{len(names):{len(str(len(request.nodes)))}}"
-        lines.append(f"  {paint(f'{kind:{width}}', _COLOURS[kind], style)}  {count}  {told}")
+        lines.append(f"  {paint(f'{kind:{width}}', COLOURS[kind], style)}  {count}  {told}")
     return "\n".join(lines)
 
 
@@ -157,7 +157,7 @@ def job_details(job: Job, style: Style) -> str:
     facts = {
         "Job": plain(job.id),
         "Command": plain(job.command),
-        "Status": f"{paint(_words(job.status), _COLOURS.get(job.status, ''), style)} since {_time(job.updated_at)}",
+        "Status": f"{paint(_words(job.status), COLOURS.get(job.status, ''), style)} since {_time(job.updated_at)}",
         "Created": _time(job.created_at),
         "Run timeout": f"{job.run_timeout:g} s",
         "As user": plain(job.user or ""),
@@ -176,54 +176,9 @@ def job_table(jobs: Iterable[Job], style: Style) -> str:
     return table(("ID", "STATUS", "CREATED", "COMMAND"), rows, style)
 
 
-def node_table(states: Iterable[NodeState], style: Style) -> str:
-    """Nodes in a table, by name."""
-    ordered = sorted(states, key=lambda state: natural_key(state.node_name))
-    rows = [(plain(state.node_name), state.status, state.availability) for state in ordered]
-    return table(("NODE", "STATUS", "AVAILABILITY"), rows, style)
-
-
-def node_details(node: Mapping[str, Any], state: NodeState, style: Style) -> str:
-    """One node object, as far as people ask for it, and the node's presence."""
-    run_list = node.get("run_list")
-    facts = {
-        "Node": plain(str(node.get("name", state.node_name))),
-        "Status": paint(state.status, _COLOURS[state.status], style),
-        "Availability": paint(state.availability, _COLOURS[state.availability], style),
-        "Environment": plain(str(node.get("chef_environment", ""))),
-        "Run list": plain(", ".join(map(str, run_list))) if isinstance(run_list, list) else "",
-        "Platform": _platform(node),
-        "FQDN": _attribute(node, "fqdn"),
-        "IP address": _attribute(node, "ipaddress"),
-    }
-    return fact_lines(facts, style)
-
-
-def search_table(nodes: Iterable[Mapping[str, Any]], style: Style) -> str:
-    """Node objects in a table, in the order given."""
-    rows = [
-        (
-            *(plain(str(node.get("name"))), plain(str(node.get("chef_environment", ""))), _platform(node)),
-            plain(", ".join(map(str, node.get("run_list") or ()))),
-        )
-        for node in nodes
-    ]
-    return table(("NODE", "ENVIRONMENT", "PLATFORM", "RUN LIST"), rows, style)
-
-
 def fact_lines(facts: Mapping[str, str], style: Style) -> str:
     """``Name:  value`` lines, without those that have no value."""
     return "\n".join(f"{paint(f'{name}:'.ljust(14), BOLD, style)}{value}" for name, value in facts.items() if value)
-
-
-def _platform(node: Mapping[str, Any]) -> str:
-    return " ".join(filter(None, (_attribute(node, "platform"), _attribute(node, "platform_version"))))
-
-
-def _attribute(node: Mapping[str, Any], name: str) -> str:
-    automatic = node.get("automatic")
-    value = automatic.get(name) if isinstance(automatic, dict) else None
-    return plain(value) if isinstance(value, str) else ""
 
 
 def _status_rows(job: Job, style: Style) -> list[str]:
@@ -242,7 +197,7 @@ def _status_rows(job: Job, style: Style) -> list[str]:
     for status, group, reason in rows:
         told = f"{fold(group)} ({plain(reason)})" if reason else fold(group)
         indent = 2 + status_width + 2 + count_width + 2
-        first = f"  {paint(f'{_words(status):{status_width}}', _COLOURS.get(status, ''), style)}"
+        first = f"  {paint(f'{_words(status):{status_width}}', COLOURS.get(status, ''), style)}"
         lines.append(f"{first}  {len(group):{count_width}}  {_wrapped(told, indent, style)}")
     return lines
 
@@ -279,7 +234,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], style: Style) ->
         room = None if style.width is None else style.width - sum(widths) - 2 * len(widths)
         cells.append(row[-1] if room is None else _cut(row[-1], max(room, 8), style))
         for column, (name, text) in enumerate(zip(header, row, strict=True)):
-            colour = _COLOURS.get(text.replace(" ", "_"), "") if name in _COLOURED_COLUMNS else ""
+            colour = COLOURS.get(text.replace(" ", "_"), "") if name in _COLOURED_COLUMNS else ""
             cells[column] = paint(cells[column], colour if number else BOLD, style)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)

@@ -39,11 +39,12 @@ class Parser:
         :raise TooLarge: an event has no end in sight.
         """
         self._unread += data
-        *lines, rest = bytes(self._unread).replace(b"\r\n", b"\n").split(b"\n")
-        self._unread = bytearray(rest)
-        for line in lines:
-            self._take(line)
-        if self._size + len(rest) > MAX_EVENT_BYTES:
+        if b"\n" in data:
+            *lines, rest = bytes(self._unread).split(b"\n")
+            self._unread = bytearray(rest)
+            for line in lines:
+                self._take(line.removesuffix(b"\r"))
+        if self._size + len(self._unread) > MAX_EVENT_BYTES:
             raise TooLarge(f"an event has more than {MAX_EVENT_BYTES} bytes")
 
     def _take(self, line: bytes) -> None:

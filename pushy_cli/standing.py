@@ -82,7 +82,8 @@ class Tally:
 
     def take(self, name: str, data: Mapping[str, Any]) -> None:
         """Count one event in; a `start` begins anew, as a server does that no longer knows where we were."""
-        node, status = data.get("node"), data.get("status")
+        node, told = data.get("node"), data.get("status")
+        status = told if isinstance(told, str) else ""
         match name:
             case "start":
                 count = data.get("node_count")
@@ -96,7 +97,7 @@ class Tally:
                 self._settle(node, NodeStatus.RUNNING)
             case "run_complete" if status in _RAN:
                 self._settle(node, _RAN[status])
-            case "job_complete" if isinstance(status, str):
+            case "job_complete" if status:
                 self._status = status
 
     def _settle(self, node: object, status: NodeStatus) -> None:

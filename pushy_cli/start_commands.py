@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from pushy_cli.options import Command, common_options, run, view_options
-from pushy_cli.params import JobId, NodeWord, Seconds
+from pushy_cli.params import Count, JobId, NodeWord, Seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,7 +45,7 @@ _START_OPTIONS = _all(
     click.option(
         "--confirm-over",
         metavar="N",
-        type=click.IntRange(min=0),
+        type=Count(least=0),
         default=100,
         help="Ask before a command runs on more than N nodes.  [default: 100]",
     ),

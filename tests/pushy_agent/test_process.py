@@ -176,7 +176,7 @@ class ProcessTests(TestCase):
         daemons = [int((self.directory / name).read_text()) for name in "ab"]
         # A daemon of another job that was allowed to stay is not ours to end.
         other = {"PATH": os.environ["PATH"], "CHEF_PUSH_JOB_ID": "j0"}
-        stranger = subprocess.Popen(["sleep", "60"], env=other, start_new_session=True)
+        stranger = subprocess.Popen(["sleep", "60"], env=other, start_new_session=True)  # noqa: ASYNC220 - it only forks
         child.end()
         await ended
         left = [entry for pid in daemons if (entry := tree.look_at(pid)) and entry.is_alive]
@@ -212,8 +212,8 @@ class ProcessTests(TestCase):
     async def test_what_a_lost_job_left_is_found_and_ended(self) -> None:
         env = {**ENV, **tree.job_environment("lost", "n1")}
         ignoring = ["sh", "-c", f"trap '' TERM; touch {self.directory}/ready; while :; do sleep 60; done"]
-        lost = subprocess.Popen(ignoring, env=env, start_new_session=True)
-        other = subprocess.Popen(["sleep", "60"], env={**env, "CHEF_PUSH_NODE_NAME": "n2"})
+        lost = subprocess.Popen(ignoring, env=env, start_new_session=True)  # noqa: ASYNC220 - it only forks
+        other = subprocess.Popen(["sleep", "60"], env={**env, "CHEF_PUSH_NODE_NAME": "n2"})  # noqa: ASYNC220
         await self.until((self.directory / "ready").exists)
         await tree.end_lost("lost", "n1", clock=self.reactor, term_time=0.2)
         assert lost.wait() == -signal.SIGKILL

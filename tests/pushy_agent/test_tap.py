@@ -169,3 +169,20 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], config: Path) -> N
         parse("-h")
     assert ended.value.code == 0
     assert "--validation" not in capsys.readouterr().out
+
+
+def test_check_config_and_explain(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    config.write_text(
+        config.read_text() + '[whitelist]\nls = "ls -l"\n[whitelist."x (.*)"]\ncommand = "run \\\\1"\nmatch = "re"\n'
+        'user = "bob"\nlock = true\ntimeout = 5\n[whitelist.all]\ncommand = "ls | wc"\nshell = true\n'
+    )
+    for arguments, status, said in (
+        (["--explain", "ls"], 0, "'ls' is allowed by 'ls' and runs: ls -l\n"),
+        (["--explain", "x a b"], 0, "'x a b' is allowed by 'x (.*)' and runs: run 'a b' [user bob, lock "),
+        (["--explain", "rm"], 1, "'rm' is not allowed\n"),
+        (["--check-config"], 0, "name 'ls': ls -l\nname 'all': 'ls | wc' (by /bin/sh)\nnames like 'x (.*)': run "),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit) as ended:
+            parse("-c", config, *arguments)
+        assert ended.value.code == status
+        assert capsys.readouterr().out.startswith(said)

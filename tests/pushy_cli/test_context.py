@@ -131,7 +131,8 @@ def test_trusted_certificates(place: Place) -> None:
     other.mkdir()
     (other / "c.crt").write_text("")
     place.credentials(PROFILE + 'trusted_certs_dir = "~/certs"\n')
-    assert [path.name for path in place.load().trusted] == ["c.crt"]
+    # What the user trusted with `config fetch-ca` is there too.
+    assert [path.name for path in place.load().trusted] == ["c.crt", "a.pem", "b.crt"]
 
 
 @pytest.mark.parametrize(("mode", "verify"), [("verify_peer", True), (":verify_none", False), ("verify_none", False)])

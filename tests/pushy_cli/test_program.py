@@ -324,9 +324,9 @@ class LookTests(ProgramTestCase):
         assert result.out.splitlines() == [
             "NODE   STATUS  AVAILABILITY", "web9   online  unavailable", "web10  online  available"
         ]  # fmt: skip
-        result = await self.run_pushy("node", "status", "strange näme?", "-F", "json")
+        result = await self.run_pushy("node", "status", "strange näme#", "-F", "json")
         assert json.loads(result.out) == [
-            {"node_name": "strange näme?", "status": "offline", "availability": "unavailable"}
+            {"node_name": "strange näme#", "status": "offline", "availability": "unavailable"}
         ]
 
     async def test_verbose_shows_no_secrets(self) -> None:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushy_cli import render
+from pushy_cli.node_text import node_table
 from pushy_cli.output_text import View, blocks
 from pushy_cli.render import PIPE, Style
 from pushy_cli.standing import Standing, standing_of
@@ -105,7 +106,7 @@ def test_what_others_wrote_cannot_control_the_terminal() -> None:
         render.job_table(
             [Job(id=evil, command=evil, status="new", run_timeout=1, created_at="", updated_at="")], TERMINAL
         ),
-        render.node_table([NodeState(evil, "online", "available")], TERMINAL),
+        node_table([NodeState(evil, "online", "available")], TERMINAL),
         render.change_line(standing_of(job(evil, **{evil: ["a"]}))),
         render.progress_line(standing_of(job(evil, **{evil: ["a"]})), 1, TERMINAL),
     ]
@@ -208,13 +209,13 @@ def test_tables() -> None:
         NodeState("世9", "online", "unavailable"),
         NodeState("web9", "offline", "unavailable"),
     ]
-    assert render.node_table(nodes, PIPE).splitlines() == [
+    assert node_table(nodes, PIPE).splitlines() == [
         "NODE   STATUS   AVAILABILITY",
         "web9   offline  unavailable",
         "web10  online   available",
         "世9    online   unavailable",
     ]
-    assert "\x1b[31moffline\x1b[0m  \x1b[33munavailable\x1b[0m" in render.node_table(nodes, COLOURED)
+    assert "\x1b[31moffline\x1b[0m  \x1b[33munavailable\x1b[0m" in node_table(nodes, COLOURED)
 
 
 def test_outputs_are_grouped_by_text_and_the_commonest_is_first() -> None:

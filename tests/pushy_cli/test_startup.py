@@ -5,12 +5,32 @@ import sys
 
 import pytest
 
-HEAVY = {"twisted", "treq", "rich", "cryptography", "msgspec", "attr", "OpenSSL", "zmq", "asyncio"}
+HEAVY = {
+    "twisted",
+    "treq",
+    "rich",
+    "cryptography",
+    "msgspec",
+    "attr",
+    "OpenSSL",
+    "zmq",
+    "asyncio",
+    "ClusterShell",
+    "yaml",
+}
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["job", "--help"], ["job", "start", "--help"], ["node", "status", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["job", "--help"],
+        ["job", "start", "--help"],
+        ["node", "status", "--help"],
+        ["user", "--help"],
+        ["config", "--help"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     program = subprocess.run(
@@ -32,4 +52,4 @@ def test_a_command_imports_no_toolkit_for_terminals() -> None:
         check=True,
     )
     imported = {name.partition(".")[0] for name in program.stdout.split()}
-    assert not imported & {"rich", "klein", "sqlalchemy", "hypothesis"}
+    assert not imported & {"rich", "klein", "sqlalchemy", "hypothesis", "ClusterShell", "yaml"}

@@ -3,6 +3,7 @@
 import os
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import pexpect
@@ -26,15 +27,18 @@ RUNNING = Feed(
 QUESTION = "Leave the job running (l), abort it (a), or go on watching (w)? Ctrl-C again leaves:"
 
 
+NONE: Mapping[str, str] = {}
+
+
 class Terminal:
     """A terminal of 24 lines, and the program on it. Everything blocks: to be used in a thread."""
 
-    def __init__(self, home: str, *arguments: str, width: int = 100) -> None:
-        environment = {"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8", "TERM": "xterm"}
+    def __init__(self, home: str, *arguments: str, width: int = 100, environment: Mapping[str, str] = NONE) -> None:
+        base = {"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8", "TERM": "xterm"}
         self._child = pexpect.spawn(
             COMMAND[0],
             [*COMMAND[1:], *arguments],
-            env=environment,
+            env={**base, **environment},
             dimensions=(24, width),
             encoding="utf-8",
             timeout=20,

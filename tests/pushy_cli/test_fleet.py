@@ -1,0 +1,119 @@
+"""The CLI against a real pushyd with real agents: what the double cannot show is that it is like the server."""
+
+import json
+import re
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import pytest
+
+from demo.fleet import Fleet
+from demo.processes import wait_until
+from pushy_protocol.http_signing import sign
+from pushy_protocol.keys import parse_private_key
+from tests.pushy_cli.test_terminal import Terminal
+
+NODES = ("web1", "web2", "db1")
+FAILS = "sh -c 'test -e {}/mended'"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
+    whitelist = {"greet": "echo hello", "sleep": "sleep 60"}
+    try:
+        fleet.start_server()
+        for node in NODES:
+            flaky = FAILS.format(fleet.directory) if node == "db1" else "true"
+            fleet.start_agent(node, {**whitelist, "flaky": flaky})
+        wait_until(lambda: fleet.available(NODES) or None, "all agents available", seconds=30)
+        yield fleet
+    finally:
+        fleet.close()
+
+
+def ok(fleet: Fleet, *arguments: str) -> str:
+    result = fleet.cli(*arguments)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_ranges_globs_and_the_feed(fleet: Fleet) -> None:
+    out = ok(fleet, "job", "start", "--capture", "greet", "web[1-2]", "d*", "-x", "web2")
+    assert "---------------\ndb1,web1 (2)\n---------------\nhello\n" in out
+    assert ok(fleet, "job", "list", "--node", "db1", "--status", "complete", "--limit", "1", "-F", "names").strip()
+    assert ok(fleet, "job", "list", "--command", "nonesuch", "-F", "json") == "[]\n"
+
+
+def test_rerun_of_what_failed(fleet: Fleet) -> None:
+    assert fleet.cli("job", "start", "flaky", *NODES).returncode == 1
+    (fleet.directory / "mended").touch()
+    assert "1 of 1 node succeeded" in ok(fleet, "job", "rerun", "--failed", "last")
+
+
+def test_abort_from_the_terminal(fleet: Fleet) -> None:
+    terminal = Terminal(str(fleet.directory), "job", "start", "sleep", "web1", environment=fleet.cli_environment())
+    terminal.until("1 running")
+    terminal.press("\x03")
+    terminal.until("Ctrl-C again leaves:")
+    terminal.press("a\n")
+    assert terminal.end() == 5
+    assert "was aborted: 0 of 1 node succeeded" in terminal.lines[-2]
+    result = fleet.cli("job", "abort", "last")
+    assert (result.returncode, result.stdout) == (1, "")
+    wait_until(lambda: fleet.available(NODES) or None, "the node available again", seconds=30)
+
+
+def test_a_user_who_may_start_jobs(fleet: Fleet) -> None:
+    key = fleet.directory / "ann.pem"
+    ok(fleet, "user", "create", "ann", "--key-file", str(key))
+    profile = ("--client-name", "ann", "--client-key", str(key))
+    assert "may not start jobs" in ok(fleet, "config", "check", *profile)
+    ok(fleet, "group", "create", "pushy_job_writers")
+    ok(fleet, "group", "add", "pushy_job_writers", "--user", "ann", "--group", "admins")
+    assert "starting    ok" in ok(fleet, "config", "check", *profile)
+    ok(fleet, "job", "start", "greet", "web1", *profile)
+    assert "ann" in ok(fleet, "user", "list", "-F", "names").split()
+    ok(fleet, "group", "remove", "pushy_job_writers", "--user", "ann")
+    assert fleet.cli("job", "start", "greet", "web1", *profile).returncode == 6
+    ok(fleet, "user", "delete", "ann", "--yes")
+    assert "web1" in ok(fleet, "client", "list").split()
+
+
+def make_node_object(fleet: Fleet, name: str) -> None:
+    """What chef-client does on a node; no command does."""
+    url, body = f"{fleet.url}/nodes", json.dumps({"name": name, "run_list": ["role[web]"]}).encode()
+    key = parse_private_key((fleet.state / "admin.pem").read_bytes())
+    headers = sign(private_key=key, user="admin", method="POST", path=urlsplit(url).path, body=body, now=time.time())
+    request = Request(url, data=body, headers={**headers, "Content-Type": "application/json"}, method="POST")
+    with urlopen(request, context=ssl.create_default_context(cafile=fleet.state / "ca.pem")) as answer:
+        assert answer.status == 201
+
+
+def test_nodes_are_searched(fleet: Fleet) -> None:
+    for name in ("web1", "web2"):
+        make_node_object(fleet, name)
+    assert set(NODES) <= set(ok(fleet, "node", "list").split())
+    found = ok(fleet, "node", "search", "name:web*", "-F", "names").split()
+    assert found == ["web1", "web2"]
+    assert "2 of 2 nodes succeeded" in ok(fleet, "job", "start", "-s", "name:web*", "greet")
+    assert json.loads(ok(fleet, "node", "show", "web1", "-F", "json"))["push"]["status"] == "online"
+
+
+def test_the_certificate_is_fetched_and_trusted(fleet: Fleet, tmp_path: Path) -> None:
+    environment = {**fleet.cli_environment(), "PUSHY_CA_FILE": ""}
+    terminal = Terminal(str(tmp_path), "config", "fetch-ca", width=130, environment=environment)
+    shown = " ".join(terminal.until("[y/N]"))
+    assert re.search(r"SHA-256: +([0-9A-F]{2}:){31}", shown)
+    terminal.press("y\n")
+    assert terminal.end() == 0
+    terminal = Terminal(str(tmp_path), "node", "list", environment=environment)
+    assert terminal.end() == 0
+
+
+def test_old_jobs_are_deleted(fleet: Fleet) -> None:
+    assert re.fullmatch(r"Deleted \d+ jobs?\.\n", ok(fleet, "job", "purge", "--before", "2999-01-01", "--yes"))
