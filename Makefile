@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Re-made when the lock or the metadata change.
 STAMP  := $(VENV)/.installed
 
-.PHONY: help venv demo test lint format lock clean
+.PHONY: help venv demo test lint format docs lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: venv ## ruff and mypy, strict
 format: venv ## ruff's format and safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: venv ## make docs/cli.md, the man pages and the golden help from the commands
+	$(BIN)/python -m tests.pushy_cli.test_manual
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --all-extras \

@@ -15,7 +15,6 @@ import zmq
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -23,6 +22,7 @@ from twisted.logger import Logger
 from pushy_protocol import api as shapes
 from pushy_protocol.keys import make_rsa_key, public_pem
 from pushy_protocol.zeromq import Context
+from pushyd.api_endpoint import api_endpoint
 from pushyd.broker.command import CommandChannel
 from pushyd.broker.heartbeat import HeartbeatPublisher
 from pushyd.broker.zap import Authenticator
@@ -285,15 +285,11 @@ class PushServer(Service):
         )
 
     async def _open_api(self, api: Api) -> None:
-        settings, state = self._settings, self._state
-        endpoint = settings.api_endpoint or (
-            f"ssl:{settings.api_port}:privateKey={_escaped(state.tls_key)}:certKey={_escaped(state.tls_certificate)}"
-        )
         try:
-            server = serverFromString(self._reactor, endpoint)
-        except (ValueError, TypeError, OSError) as error:
-            raise StartError(f"api_endpoint: expected a Twisted endpoint, got {endpoint!r}: {error}") from None
-        port = await server.listen(api.site())
+            endpoint = api_endpoint(self._reactor, self._settings, self._state)
+        except ValueError as error:
+            raise StartError(str(error)) from None
+        port = await endpoint.listen(api.site())
         self._started.push_async_callback(_stop_listening, port)
         self.log.info("pushyd is ready; its API listens on {address.host}:{address.port}", address=port.getHost())
 
@@ -312,8 +308,3 @@ def _in_url(server_name: str) -> str:
         return f"[{server_name}]" if ip_address(server_name).version == 6 else server_name
     except ValueError:
         return server_name
-
-
-def _escaped(path: object) -> str:
-    """A path within the description of an endpoint."""
-    return str(path).replace("\\", "\\\\").replace(":", "\\:").replace("=", "\\=")
