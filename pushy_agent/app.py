@@ -6,6 +6,7 @@ import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from attrs import field, frozen
@@ -16,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from pushy_agent import tree
+from pushy_agent import facts, tree
 from pushy_agent.background import background
 from pushy_agent.bootstrap import Bootstrap, Session
 from pushy_agent.connection import Channels
@@ -67,6 +68,7 @@ class AgentService(Service):
         self._reactor = reactor
         self._surroundings = surroundings
         self._guard = SequenceGuard()
+        self._reported: dict[str, Any] = {}
         self._context: Context | None = None
         self._child: Process | None = None
         # One thread for the disk, so that the journal is written in order; it is there only while there is work.
@@ -193,6 +195,8 @@ class AgentService(Service):
             validation_key=config.validation_key,
             validation_client_name=config.validation_client_name,
             max_body_size=config.max_body_size,
+            facts=partial(facts.collect, config.node_name, config.labels),
+            reported=self._reported,
         )
 
     def _desk(self) -> OrderDesk:

@@ -9,9 +9,9 @@ goes on. Retries are for the caller.
 import base64
 import binascii
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from attrs import field, frozen
@@ -76,6 +76,7 @@ class Bootstrap:
     """Comes to terms with one server as one node.
 
     :param max_body_size: the node's own limit, in bytes, or None
+    :param facts: gives what the node tells of itself, to a server that takes it, when it has changed
     """
 
     requests: Requests
@@ -85,8 +86,11 @@ class Bootstrap:
     validation_key: Path | None
     validation_client_name: str
     max_body_size: int | None
+    facts: Callable[[], Mapping[str, Any]]
     make_curve_keys: Callable[[], CurveKeyPair] = CurveKeyPair.make
     make_key: Callable[[], RSAPrivateKey] = make_rsa_key
+
+    reported: dict[str, Any] = field(factory=dict)  # the facts that the server has heard, from one attempt to the next
 
     _log = Logger()
 
@@ -112,9 +116,30 @@ class Bootstrap:
         if answer.status != 200:
             raise (NotAccepted if answer.status == 401 else BootstrapError)(f"{url}: {answer.error()}")
         try:
-            return read_session(answer.body, key=key, curve=curve, max_body_size=self.max_body_size)
+            session = read_session(answer.body, key=key, curve=curve, max_body_size=self.max_body_size)
         except ValueError as error:
             raise BootstrapError(f"{url}: the server's configuration is not usable: {error}") from error
+        if "facts" in (session.extensions or ()):
+            await self._report(url + query, key)
+        return session
+
+    async def _report(self, url: str, key: RSAPrivateKey) -> None:
+        """Tell the facts. That they cannot be told keeps nobody from working."""
+        facts = dict(self.facts())
+        if facts == self.reported:
+            return
+        try:
+            answer = await self.requests.request(
+                "POST", url, user=self.node_name, key=key, body=encode({"facts": facts})
+            )
+        except Unreachable as error:
+            self._log.warn("The node's facts were not reported: {error}", error=error)
+            return
+        if answer.status == 200:
+            self.reported.clear()
+            self.reported.update(facts)
+        else:
+            self._log.warn("The node's facts were not reported: {error}", error=answer.error())
 
     async def _enrol(self) -> Session:
         pending = self.client_key.with_name(self.client_key.name + ".pending")

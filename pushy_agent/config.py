@@ -16,6 +16,7 @@ import msgspec
 from attrs import frozen
 from cryptography.x509 import load_pem_x509_certificates
 
+from pushy_agent.facts import Labels
 from pushy_agent.whitelist import Whitelist, WhitelistError, merge
 from pushy_protocol.keys import KeyFormatError, parse_private_key
 
@@ -50,6 +51,9 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     log_level: LogLevel = "info"
     logfile: _Text | None = None
     allowed_overwritable_env_vars: list[_Text] | None = None
+    tags: list[_Text] = []
+    roles: list[_Text] = []
+    environment: _Text | None = None
     whitelist_dir: _Text = "whitelist.d"
     whitelist: dict[str, Any] | None = None
 
@@ -77,6 +81,7 @@ class Config:
     log_level: LogLevel
     logfile: Path | None
     allowed_env: frozenset[str] | None
+    labels: Labels
     whitelist: Whitelist
     sources: tuple[Path, ...]
 
@@ -136,6 +141,7 @@ class _Reading:
             allowed_env=None
             if settings.allowed_overwritable_env_vars is None
             else frozenset(settings.allowed_overwritable_env_vars),
+            labels=Labels(tags=tuple(settings.tags), roles=tuple(settings.roles), environment=settings.environment),
             whitelist=whitelist,
             sources=sources,
         )

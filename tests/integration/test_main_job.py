@@ -1,8 +1,10 @@
 """The main job from end to end, with real processes: twistd, sockets, TLS, CURVE, SQLite, and the CLI."""
 
+import platform
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -91,6 +93,20 @@ def test_a_node_that_does_not_exist_is_unavailable_and_the_quorum_decides(fleet:
         "succeeded": ["n1"],
         "unavailable": ["ghost"],
     }
+
+
+def test_nodes_are_found_by_what_their_agents_report(fleet: Fleet) -> None:
+    release = platform.release()
+
+    def found() -> bool | None:
+        return [row["name"] for row in fleet.get(f"search/node?q=kernel_release:{quote(release)}")["rows"]] == list(
+            NODES
+        ) or None
+
+    wait_until(found, "both nodes found by their kernel")
+    result = fleet.cli("job", "start", "-s", "name:n2", "hello")
+    assert result.returncode == 0, result.stderr
+    assert show(fleet, job_id(result.stdout + result.stderr))["nodes"] == {"succeeded": ["n2"]}
 
 
 def test_a_second_start_keeps_its_keys_and_agents_carry_on(fleet: Fleet) -> None:

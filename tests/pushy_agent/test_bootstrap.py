@@ -61,6 +61,9 @@ class FakeServer:
         self.fail_after_registering = False
         self.status: int | None = None
         self.unreachable = False
+        self.fields: dict[str, Any] = {}
+        self.facts: list[dict[str, Any]] = []
+        self.facts_status = 200
 
     async def request(self, method: str, url: str, *, user: str, key: RSAPrivateKey, body: bytes = b"") -> Answer:
         self.requests.append((method, url, user))
@@ -71,7 +74,10 @@ class FakeServer:
         if self.clients.get(user) != public_pem(key.public_key()):
             return Answer(status=401, body=b'{"error":["Invalid signature"]}')
         if method == "GET":
-            return Answer(status=200, body=msgspec.json.encode(config(key)))
+            return Answer(status=200, body=msgspec.json.encode(config(key, **self.fields)))
+        if "/pushy/config/" in url:
+            self.facts.append(msgspec.json.decode(body)["facts"])
+            return Answer(status=self.facts_status, body=b'{"error":["no room"]}')
         client = msgspec.json.decode(body)
         if client["name"] in self.clients:
             return Answer(status=409, body=b'{"error":["Client already exists"]}')
@@ -86,6 +92,7 @@ class Node:
 
     def __init__(self, directory: Path) -> None:
         self.server = FakeServer()
+        self.facts: dict[str, Any] = {"name": "node-1", "platform": "debian"}
         self.client_key = directory / "client.pem"
         self.pending = directory / "client.pem.pending"
         self.validation_key: Path | None = directory / "validation.pem"
@@ -97,8 +104,8 @@ class Node:
     def is_known(self, key: RSAPrivateKey = KEY) -> None:
         self.server.clients["node-1"] = public_pem(key.public_key())
 
-    def fetch(self) -> Session:
-        bootstrap = Bootstrap(
+    def bootstrap(self) -> Bootstrap:
+        return Bootstrap(
             requests=self.server,
             server_url=URL,
             node_name="node-1",
@@ -106,11 +113,14 @@ class Node:
             validation_key=self.validation_key,
             validation_client_name="acme-validator",
             max_body_size=None,
+            facts=lambda: self.facts,
             make_curve_keys=lambda: CURVE,
             make_key=lambda: KEY,
         )
+
+    def fetch(self, bootstrap: Bootstrap | None = None) -> Session:
         results: list[Any] = []
-        _ = Deferred.fromCoroutine(bootstrap.fetch()).addBoth(results.append)
+        _ = Deferred.fromCoroutine((bootstrap or self.bootstrap()).fetch()).addBoth(results.append)
         if isinstance(results[0], Session):
             return results[0]
         raise results[0].value
@@ -265,3 +275,34 @@ def test_an_answer_that_is_no_json_is_an_error_with_its_address(node: Node) -> N
     node.has_key()
     node.server.status = 200
     assert node.error().startswith(f"{URL}/pushy/config/node-1: the server's configuration is not usable: ")
+
+
+def test_facts_are_told_to_a_server_that_takes_them_when_they_have_changed(node: Node) -> None:
+    node.has_key()
+    node.is_known()
+    node.server.fields = {"extensions": ["facts"]}
+    bootstrap = node.bootstrap()
+    node.fetch(bootstrap)
+    node.fetch(bootstrap)
+    assert node.server.facts == [{"name": "node-1", "platform": "debian"}]
+    node.facts = {"name": "node-1", "platform": "ubuntu"}
+    node.fetch(bootstrap)
+    assert [facts["platform"] for facts in node.server.facts] == ["debian", "ubuntu"]
+
+
+def test_a_server_of_2x_is_told_nothing(node: Node) -> None:
+    node.has_key()
+    node.is_known()
+    node.fetch()
+    assert node.server.facts == []
+
+
+def test_facts_that_are_refused_keep_nobody_from_working_and_are_told_again(node: Node) -> None:
+    node.has_key()
+    node.is_known()
+    node.server.fields = {"extensions": ["facts"]}
+    node.server.facts_status = 503
+    bootstrap = node.bootstrap()
+    assert node.fetch(bootstrap).node == "node-1"
+    node.fetch(bootstrap)
+    assert len(node.server.facts) == 2
