@@ -85,7 +85,8 @@ class JobService:
         job = await self.job(organization, job_id)
         if job is None:
             return None
-        if job.status in TERMINAL_JOB_STATUSES:
+        # One that is kept and has not begun yet will in the next moment.
+        if job.status in TERMINAL_JOB_STATUSES or self._live.snapshot(job_id) is None:
             raise TooLate(job.status)
         if job.aborting:
             raise TooLate("being aborted")

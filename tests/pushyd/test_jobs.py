@@ -675,6 +675,10 @@ class TakeUpTests(Jobs):
         self.store.keep(StoredJob(spec=spec, status=status, updated_at=NOW - since, nodes=nodes))
         return spec.id
 
+    def test_a_job_that_has_not_begun_cannot_be_aborted_yet(self) -> None:
+        job_id = self.left(JobStatus.NEW, web1=New)
+        assert str(failure_of(begin(self.service.abort(ORG, job_id)), TooLate)) == "new"
+
     def take_up(self) -> int:
         return self.successResultOf(begin(self.service.take_up(self.ABSENCE)))
 
