@@ -2,19 +2,13 @@
 
 import json
 import re
-import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import pytest
 
 from demo.fleet import Fleet
 from demo.processes import wait_until
-from pushy_protocol.http_signing import sign
-from pushy_protocol.keys import parse_private_key
 from tests.pushy_cli.test_terminal import Terminal
 
 NODES = ("web1", "web2", "db1")
@@ -84,22 +78,14 @@ def test_a_user_who_may_start_jobs(fleet: Fleet) -> None:
     assert "web1" in ok(fleet, "client", "list").split()
 
 
-def make_node_object(fleet: Fleet, name: str) -> None:
-    """What chef-client does on a node; no command does."""
-    url, body = f"{fleet.url}/nodes", json.dumps({"name": name, "run_list": ["role[web]"]}).encode()
-    key = parse_private_key((fleet.state / "admin.pem").read_bytes())
-    headers = sign(private_key=key, user="admin", method="POST", path=urlsplit(url).path, body=body, now=time.time())
-    request = Request(url, data=body, headers={**headers, "Content-Type": "application/json"}, method="POST")
-    with urlopen(request, context=ssl.create_default_context(cafile=fleet.state / "ca.pem")) as answer:
-        assert answer.status == 201
-
-
 def test_nodes_are_searched(fleet: Fleet) -> None:
-    for name in ("web1", "web2"):
-        make_node_object(fleet, name)
+    def found() -> list[str] | None:
+        names = ok(fleet, "node", "search", "name:web*", "-F", "names").split()
+        return names if len(names) == 2 else None
+
+    # Agents report what their nodes are a moment after they have connected.
+    assert wait_until(found, "both nodes found") == ["web1", "web2"]
     assert set(NODES) <= set(ok(fleet, "node", "list").split())
-    found = ok(fleet, "node", "search", "name:web*", "-F", "names").split()
-    assert found == ["web1", "web2"]
     assert "2 of 2 nodes succeeded" in ok(fleet, "job", "start", "-s", "name:web*", "greet")
     assert json.loads(ok(fleet, "node", "show", "web1", "-F", "json"))["push"]["status"] == "online"
 
