@@ -28,7 +28,11 @@ JobId = Annotated[str, msgspec.Meta(max_length=JOB_ID_BYTES)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 ExitStatus = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 Signal = Annotated[int, msgspec.Meta(ge=1, le=127)]
+OutputLimit = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Channel = Literal["stdout", "stderr"]
+
+CHUNK_BYTES = 32 * 1024
+"""The most bytes of output that a message carries, before they are encoded."""
 
 
 class MessageError(ValueError):
@@ -53,7 +57,10 @@ class ServerHeartbeat(_Message, frozen=True, kw_only=True, tag_field="type", tag
 
 
 class Commit(_Message, frozen=True, kw_only=True, tag_field="type", tag="commit"):
-    """Will you run `command`? The optional keys are there only where the job gave them."""
+    """Will you run `command`? The optional keys are there only where the job gave them.
+
+    To nodes that were offered `output` only: `output_limit`, bytes of each channel, and `live`, as soon as they come.
+    """
 
     job_id: JobId
     server: str = ""
@@ -63,6 +70,8 @@ class Commit(_Message, frozen=True, kw_only=True, tag_field="type", tag="commit"
     env: dict[str, str] | None = None
     file: str | None = None
     capture: bool = False
+    output_limit: OutputLimit | None = None
+    live: bool = False
 
 
 class Run(_Message, frozen=True, kw_only=True, tag_field="type", tag="run"):
@@ -124,11 +133,19 @@ class NackRun(_FromNode, frozen=True, kw_only=True, tag_field="type", tag="nack_
     reason: str | None = None
 
 
+class OutputTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a channel that was captured, in bytes: the final length of what is kept, and what its middle lacks."""
+
+    bytes: Counter
+    dropped: Counter = 0
+
+
 class Succeeded(_FromNode, frozen=True, kw_only=True, tag_field="type", tag="succeeded"):
-    """The command ended with status 0. `stdout` and `stderr` when capturing."""
+    """The command ended with status 0. When capturing `stdout` and `stderr`, or, where both speak 3.0, `output`."""
 
     stdout: str | None = None
     stderr: str | None = None
+    output: dict[Channel, OutputTotal] | None = None
 
 
 class Failed(_FromNode, frozen=True, kw_only=True, tag_field="type", tag="failed"):
@@ -136,6 +153,7 @@ class Failed(_FromNode, frozen=True, kw_only=True, tag_field="type", tag="failed
 
     stdout: str | None = None
     stderr: str | None = None
+    output: dict[Channel, OutputTotal] | None = None
     reason: str | None = None
     exit_status: ExitStatus | None = None
     signal: Signal | None = None
@@ -151,7 +169,7 @@ class Output(_FromNode, frozen=True, kw_only=True, tag_field="type", tag="output
     job_id: JobId
     channel: Channel
     offset: Counter
-    data: Annotated[bytes, msgspec.Meta(max_length=32 * 1024)]
+    data: Annotated[bytes, msgspec.Meta(max_length=CHUNK_BYTES)]
 
 
 ServerCommand = Commit | Run | Abort | Ack

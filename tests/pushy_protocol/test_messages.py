@@ -22,6 +22,7 @@ from pushy_protocol.messages import (
     NackRun,
     NodeHeartbeat,
     Output,
+    OutputTotal,
     Run,
     ServerHeartbeat,
     Succeeded,
@@ -72,6 +73,13 @@ FROM_SERVER: list[tuple[Decode, Any, Json]] = [
         | {"type": "commit", "job_id": JOB, "command": "c", "user": "u", "dir": "/d", "env": {"A": "1"}}
         | {"file": "base64:eA==", "capture": True},
     ),
+    (
+        decode_from_server,
+        Commit(**COMMAND, job_id=JOB, command="c", capture=True, output_limit=4096, live=True),
+        COMMAND
+        | {"type": "commit", "job_id": JOB, "command": "c", "capture": True}
+        | {"output_limit": 4096, "live": True},
+    ),
     (decode_from_server, Run(**EVERY, job_id=JOB), EVERY | {"type": "run", "job_id": JOB}),
     (decode_from_server, Abort(**EVERY), EVERY | {"type": "abort"}),
     (decode_from_server, Abort(**EVERY, job_id=JOB), EVERY | {"type": "abort", "job_id": JOB}),
@@ -104,6 +112,16 @@ FROM_NODE: list[tuple[Decode, Any, Json]] = [
         (
             Succeeded(**NODE, stdout="a", stderr=""),
             NODE | {"type": "succeeded", "stdout": "a", "stderr": ""},
+        ),
+        (
+            Succeeded(**NODE, output={"stdout": OutputTotal(bytes=9, dropped=5), "stderr": OutputTotal(bytes=0)}),
+            NODE
+            | {"type": "succeeded"}
+            | {"output": {"stdout": {"bytes": 9, "dropped": 5}, "stderr": {"bytes": 0, "dropped": 0}}},
+        ),
+        (
+            Failed(**NODE, exit_status=3, output={"stderr": OutputTotal(bytes=2**40)}),
+            NODE | {"type": "failed", "exit_status": 3, "output": {"stderr": {"bytes": 2**40, "dropped": 0}}},
         ),
         (Failed(**NODE), NODE | {"type": "failed"}),
         (
@@ -176,10 +194,14 @@ SHAPES: dict[str, set[type]] = {
     **{name: {str} for name in ("job_state", "channel", "data")},
     **{name: {int} for name in ("sequence", "offset", "exit_status", "signal")},
     "env": {dict},
-    "offsets": {dict},
-    "capture": {bool},
+    **{name: {dict} for name in ("offsets", "output")},
+    **{name: {bool} for name in ("capture", "live")},
+    "output_limit": {int},
 }
-OPTIONAL = {"user", "dir", "env", "file", "offsets", "stdout", "stderr", "reason", "exit_status", "signal"}
+OPTIONAL = {"user", "dir", "env", "file", "offsets", "stdout", "stderr", "reason", "exit_status", "signal"} | {
+    "output",
+    "output_limit",
+}
 SAMPLES: list[Any] = ["text", 1, 1.5, True, None, [], ["a"], {}, {"a": 1}]
 # Values of the right kind that are wrong all the same.
 WRONG_VALUES: dict[str, list[Any]] = {
@@ -198,13 +220,16 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "signal": [0, -9, 128],
     "env": [{"A": 1}, {"A": None}, {"A": ["x"]}],
     "offsets": [{"stdin": 1}, {"stdout": -1}, {"stdout": "1"}, {"stdout": None}],
+    "output": [{"stdin": {"bytes": 1}}, {"stdout": 1}, {"stdout": {}}, {"stdout": {"bytes": -1}}]
+    + [{"stdout": {"bytes": 1, "dropped": dropped}} for dropped in (-1, "1", None, 2**63)],
+    "output_limit": [0, -1, 2**63],
 }
 
 
 def wrong_values(name: str, wire: Json) -> Iterator[Any]:
     nullable = name in OPTIONAL or (name == "job_id" and may_lack_a_job(wire))
     for sample in SAMPLES:
-        if type(sample) in SHAPES[name] and name not in {"env", "offsets"}:
+        if type(sample) in SHAPES[name] and name not in {"env", "offsets", "output"}:
             continue
         if (sample is None and nullable) or sample == {}:
             continue
@@ -228,7 +253,7 @@ def test_every_wrong_shape_is_refused_and_the_field_named(decode: Decode, value:
 
 @each
 def test_every_missing_key_is_refused_and_named(decode: Decode, value: Any, wire: Json) -> None:
-    required = set(wire) - OPTIONAL - {"capture"}
+    required = set(wire) - OPTIONAL - {"capture", "live"}
     if decode is decode_from_server:
         required -= {"server"}  # nothing depends on it
     if decode is decode_heartbeat:
