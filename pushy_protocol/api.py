@@ -54,6 +54,18 @@ class JobCreated(msgspec.Struct, frozen=True):
     uri: str
 
 
+class NodeDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One node's part in a job. Times are RFC 1123; `duration` is in seconds, from the start to the end."""
+
+    status: str
+    reason: str | None = None
+    exit_status: int | None = None
+    signal: int | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    duration: float | None = None
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A job as the API shows it: `nodes` maps a node status to sorted names; times are RFC 1123."""
 
@@ -71,6 +83,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     file_specified: bool = False
     file: str | None = None
     reasons: dict[str, str] | None = None
+    node_details: dict[str, NodeDetail] | None = None
 
 
 class NodeState(msgspec.Struct, frozen=True):

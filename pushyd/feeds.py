@@ -23,12 +23,13 @@ from pushyd.background import background
 from pushyd.clock import Clock
 from pushyd.domain.effects import Emit, FeedEvent
 from pushyd.domain.job import JobSpec
-from pushyd.store.interface import FeedText, JobStore
+from pushyd.store.interface import NO_DETAIL, FeedText, JobStore, NodeDetail
 
 _TIME = "%Y-%m-%d %H:%M:%S.%fZ"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JOB = "job"  # the prefix of the ids
 _END = b"\n\n"
+_EXPLAINED = {FeedEvent.QUORUM_VOTE, FeedEvent.RUN_COMPLETE}
 _OF_ORGANIZATION = {FeedEvent.START, FeedEvent.JOB_COMPLETE}
 
 
@@ -159,10 +160,10 @@ class FeedService:
         # Ids of an earlier run of the server must not be taken for this one's.
         self._run = uuid4().hex[:8]
 
-    def emit(self, spec: JobSpec, event: Emit) -> None:
-        """Something has happened to a job."""
+    def emit(self, spec: JobSpec, event: Emit, said: NodeDetail = NO_DETAIL) -> None:
+        """Something has happened to a job; `said` is what the node that it is about told of it."""
         now = self._now()
-        data = _data(spec, event)
+        data = _data(spec, event, said)
         feed = self._jobs.get(spec.id)
         if feed is None:
             feed = self._jobs[spec.id] = Feed(_JOB)
@@ -234,7 +235,11 @@ def sse_event(name: str, event_id: str, data: object) -> bytes:
     return b"event: %s\nid: %s\ndata: %s\n\n" % (name.encode(), event_id.encode(), msgspec.json.encode(data))
 
 
-def _data(spec: JobSpec, event: Emit) -> dict[str, Any]:
+def _data(spec: JobSpec, event: Emit, said: NodeDetail) -> dict[str, Any]:
+    if event.event in _EXPLAINED:
+        how = (("reason", said.reason), ("exit_status", said.exit_status), ("signal", said.signal))
+        explanation = {name: value for name, value in how if value is not None}
+        return {"node": event.node, "status": event.status, **explanation}
     if event.event is not FeedEvent.START:
         return {name: value for name, value in (("node", event.node), ("status", event.status)) if value is not None}
     optional = {"job_user": spec.user, "dir": spec.dir, "env": spec.env and dict(spec.env)}

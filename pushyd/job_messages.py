@@ -6,6 +6,7 @@ from typing import Any
 from pushy_protocol import messages
 from pushyd.domain.job import JobSpec
 from pushyd.domain.tables import NodeEvent
+from pushyd.store.interface import NO_DETAIL, NodeDetail
 
 _REASON_LENGTH = 500
 
@@ -33,17 +34,24 @@ def commit_fields(spec: JobSpec) -> dict[str, Any]:
     }
 
 
-def reason_of(message: messages.NodeMessage) -> str | None:
-    """Why a node refused or failed, as far as it says."""
+_SUCCEEDED = NodeDetail(exit_status=0)
+
+
+def detail_of(message: messages.NodeMessage) -> NodeDetail:
+    """How a command ended, or why a node refused, as far as it says; without times."""
     match message:
-        case messages.NackCommit() | messages.NackRun():
-            said = message.reason
-        case messages.Failed(reason=None, signal=int(signal)):
-            said = f"signal {signal}"
-        case messages.Failed(reason=None, exit_status=int(status)):
-            said = f"exit status {status}"
-        case messages.Failed():
-            said = message.reason
-        case _:
-            said = None
-    return said[:_REASON_LENGTH] if said else None
+        case messages.NackCommit(reason=str(reason)) | messages.NackRun(reason=str(reason)) if reason:
+            return NodeDetail(reason=reason[:_REASON_LENGTH])
+        case messages.Succeeded():
+            return _SUCCEEDED
+        case messages.Failed(reason=reason, exit_status=status, signal=signal):
+            return NodeDetail(reason=_reason_of_end(reason, status, signal), exit_status=status, signal=signal)
+    return NO_DETAIL
+
+
+def _reason_of_end(reason: str | None, exit_status: int | None, signal: int | None) -> str | None:
+    if reason:
+        return reason[:_REASON_LENGTH]
+    if signal is not None:
+        return f"signal {signal}"
+    return None if exit_status is None else f"exit status {exit_status}"

@@ -30,17 +30,20 @@ from pushyd.domain.effects import (
 from pushyd.domain.job import AbortRequested, FromNode, Job, JobEvent, JobSpec, Start, TakenUp, TimerFired, step
 from pushyd.domain.node import NodeRef, Presence
 from pushyd.domain.tables import NodeEvent
-from pushyd.job_messages import NODE_EVENTS, commit_fields, reason_of
+from pushyd.job_messages import NODE_EVENTS, commit_fields, detail_of
 from pushyd.store.interface import (
+    NO_DETAIL,
     AbortRequest,
     JobStatusChange,
     JobStore,
+    NodeDetail,
     NodeStatusChange,
     OutputCaptured,
     StoredJob,
 )
 
-_NO_REASONS: Mapping[str, str | None] = {}
+_NOTHING: Mapping[str | None, NodeDetail] = {}
+_SUCCESS = "success"  # what feeds say of a vote or an end that needs no reason
 _EXPLAINED = TERMINAL_NODE_STATUSES - {NodeStatus.SUCCEEDED}
 
 
@@ -62,8 +65,8 @@ class Nodes(Protocol):
 class Feeds(Protocol):
     """Who tells the readers of feeds."""
 
-    def emit(self, spec: JobSpec, event: Emit) -> None:
-        """Something has happened to a job."""
+    def emit(self, spec: JobSpec, event: Emit, said: NodeDetail = NO_DETAIL) -> None:
+        """Something has happened to a job; `said` is what the node that it is about told of it."""
 
     def restore(self, spec: JobSpec, kept: bytes) -> None:
         """Take up the feed of a job of an earlier run, as far as it was kept."""
@@ -78,7 +81,7 @@ class _Live:
     timer: DelayedCall | None = None
     may_run: bool = False
     """It is kept that the nodes shall run."""
-    reasons: dict[str, str] = field(factory=dict)
+    details: dict[str, NodeDetail] = field(factory=dict)
 
 
 class LiveJobs:
@@ -114,7 +117,7 @@ class LiveJobs:
         for stored, feed in unfinished:
             self._feeds.restore(stored.spec, feed)
             job = Job.restored(stored.spec, stored.status, stored.nodes, aborting=stored.aborting)
-            live = _Live(job=job, updated_at=stored.updated_at, reasons=dict(stored.reasons))
+            live = _Live(job=job, updated_at=stored.updated_at, details=dict(stored.details))
             live.may_run = stored.status is JobStatus.RUNNING
             self._live[stored.spec.id] = live
             taken_up.append(live)
@@ -136,7 +139,7 @@ class LiveJobs:
             status=live.job.status,
             updated_at=live.updated_at,
             nodes=dict(live.job.nodes),
-            reasons=dict(live.reasons),
+            details=dict(live.details),
             aborting=live.job.aborting,
         )
 
@@ -178,7 +181,7 @@ class LiveJobs:
                 # Nobody ends a command that was not started: the word that it was is what was lost.
                 self._step(live, FromNode(node.name, NodeEvent.ACK_RUN))
             self._keep_output(live, node.name, message)
-        self._step(live, FromNode(node.name, event), reasons={node.name: reason_of(message)})
+        self._step(live, FromNode(node.name, event), {node.name: detail_of(message)})
 
     def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
         """The node is available: say again what it may not have heard, or see that it has lost its part in a job."""
@@ -205,26 +208,33 @@ class LiveJobs:
 
     # Within
 
-    def _step(self, live: _Live, event: JobEvent, reasons: Mapping[str, str | None] = _NO_REASONS) -> None:
-        """Tell a job of an event and carry out what it wants; `reasons` are those that nodes gave."""
+    def _step(self, live: _Live, event: JobEvent, said: Mapping[str | None, NodeDetail] = _NOTHING) -> None:
+        """Tell a job of an event and carry out what it wants; `said` is what the node, by name, told with it."""
         effects = step(live.job, event)
-        # Where a node gave none, what the feed says of it is the reason.
-        why = {
+        reports = {
             effect.node: effect.status
             for effect in effects
-            if isinstance(effect, Emit) and effect.node and effect.status
+            if isinstance(effect, Emit) and effect.status and effect.status != _SUCCESS
         }
-        why |= {node: reason for node, reason in reasons.items() if reason}
         for effect in effects:
-            self._carry_out(live, effect, why)
+            self._carry_out(live, effect, said, reports)
         if live.job.ended:
             _ = background(self._forget(live), self.log, "An ended job stays in memory")
 
-    def _carry_out(self, live: _Live, effect: JobEffect, reasons: Mapping[str, str | None]) -> None:
+    def _carry_out(
+        self,
+        live: _Live,
+        effect: JobEffect,
+        said: Mapping[str | None, NodeDetail],
+        reports: Mapping[str | None, str],
+    ) -> None:
         spec = live.job.spec
         match effect:
-            case NodeChanged() | JobChanged() | AbortKept():
-                self._record(live, effect, reasons)
+            case NodeChanged(node, status):
+                detail = self._note(live, node, status, said.get(node, NO_DETAIL), reports.get(node))
+                self._store.record(NodeStatusChange(job_id=spec.id, node=node, status=status, detail=detail))
+            case JobChanged() | AbortKept():
+                self._record(live, effect)
             case Send(nodes, Order.COMMIT):
                 self._nodes.send(spec.organization, nodes, messages.Commit, commit_fields(spec))
             case Send(nodes, Order.RUN):
@@ -237,18 +247,29 @@ class LiveJobs:
             case StopTimer():
                 self._stop_timer(live)
             case Emit():
-                self._feeds.emit(spec, effect)
+                self._feeds.emit(spec, effect, said.get(effect.node, NO_DETAIL))
 
-    def _record(
-        self, live: _Live, effect: NodeChanged | JobChanged | AbortKept, reasons: Mapping[str, str | None]
-    ) -> None:
+    def _note(self, live: _Live, node: str, status: NodeStatus, said: NodeDetail, report: str | None) -> NodeDetail:
+        """What is now known of a node's part. Where the node gave no reason, it is what the feed reports of it."""
+        before = live.details.get(node, NO_DETAIL)
+        if status is NodeStatus.RUNNING:
+            detail = NodeDetail(started_at=self._now())
+        elif status in TERMINAL_NODE_STATUSES:
+            detail = NodeDetail(
+                reason=said.reason or report if status in _EXPLAINED else None,
+                exit_status=said.exit_status,
+                signal=said.signal,
+                started_at=before.started_at,
+                finished_at=self._now(),
+            )
+        else:
+            return before
+        live.details[node] = detail
+        return detail
+
+    def _record(self, live: _Live, effect: JobChanged | AbortKept) -> None:
         spec = live.job.spec
         match effect:
-            case NodeChanged(node, status):
-                reason = reasons.get(node) if status in _EXPLAINED else None
-                if reason:
-                    live.reasons[node] = reason
-                self._store.record(NodeStatusChange(job_id=spec.id, node=node, status=status, reason=reason))
             case JobChanged(status):
                 live.updated_at = self._now()
                 self._store.record(JobStatusChange(job_id=spec.id, status=status, at=live.updated_at))

@@ -43,7 +43,7 @@ class JsonTable(FunctionElement[str]):
     inherit_cache = True
 
 
-def encode_rows(rows: Iterable[Sequence[str | int]]) -> str:
+def encode_rows(rows: Iterable[Sequence[str | int | None]]) -> str:
     """The parameter of :class:`JsonRows`."""
     return msgspec.json.encode(
         [[escape(item) if isinstance(item, str) else item for item in row] for row in rows]

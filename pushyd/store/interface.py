@@ -41,18 +41,46 @@ class UnknownJob(NotFound):
 
 
 @frozen(kw_only=True)
+class NodeDetail:
+    """What is known of one node's part in a job, beyond its status; None: not known, or not yet.
+
+    Times are seconds since the epoch on the server's clock, kept to the millisecond.
+
+    :param reason: why it did not succeed, as it said, or as its vote or end is called in the feed
+    :param exit_status: that its command ended with
+    :param signal: that its command was ended by
+    :param started_at: when the server heard that the command runs
+    :param finished_at: when its part was over, whatever became of it
+    """
+
+    reason: str | None = None
+    exit_status: int | None = None
+    signal: int | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+NO_DETAIL = NodeDetail()
+
+
+@frozen(kw_only=True)
 class StoredJob:
     """A job as it was kept. `updated_at` (seconds since the epoch) is when `status` began.
 
-    `nodes` has every node of the job; `reasons` only those that said why.
+    `nodes` has every node of the job; `details` only those of which more is known.
     """
 
     spec: JobSpec
     status: JobStatus
     updated_at: float
     nodes: Mapping[str, NodeStatus] = field(repr=False)
-    reasons: Mapping[str, str] = field(factory=dict, repr=False)
+    details: Mapping[str, NodeDetail] = field(factory=dict, repr=False)
     aborting: bool = False
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why nodes did not succeed, of those of which it is known."""
+        return {node: detail.reason for node, detail in self.details.items() if detail.reason is not None}
 
 
 @frozen(kw_only=True)
@@ -102,12 +130,12 @@ class JobStatusChange:
 
 @frozen(kw_only=True)
 class NodeStatusChange:
-    """A node of a job entered `status`, with the reason that it gave, if any."""
+    """A node of a job entered `status`; `detail` is all that is now known of its part."""
 
     job_id: str
     node: str
     status: NodeStatus
-    reason: str | None = None
+    detail: NodeDetail = NO_DETAIL
 
 
 @frozen(kw_only=True)

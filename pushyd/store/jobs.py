@@ -33,6 +33,7 @@ from pushyd.store.interface import (
     Change,
     FeedText,
     JobStatusChange,
+    NodeDetail,
     NodeStatusChange,
     OutputCaptured,
     StoredJob,
@@ -45,7 +46,7 @@ _OUTPUT_BYTES_AT_ONCE = 8 * 1024 * 1024
 
 # Rows that come as a parameter, and the seq of a job whose id does.
 _rows = JsonRows(bindparam("rows", type_=Text())).table_valued("value", name="rows")
-_items = [JsonItem(_rows.c.value, literal_column(str(index))) for index in range(4)]
+_items = [JsonItem(_rows.c.value, literal_column(str(index))) for index in range(7)]
 _seq = select(jobs.c.seq).where(jobs.c.id == bindparam("job_id")).scalar_subquery()
 
 
@@ -93,12 +94,12 @@ def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
     job_rows: list[dict[str, object]] = []
     abort_rows: list[dict[str, object]] = []
     feed_rows: list[dict[str, object]] = []
-    nodes: defaultdict[tuple[str, NodeStatus, str | None], list[tuple[str]]] = defaultdict(list)
+    nodes: defaultdict[str, list[_NodeRow]] = defaultdict(list)
     captured: defaultdict[str, list[OutputCaptured]] = defaultdict(list)
     for change in coalesce(changes):
         match change:
             case NodeStatusChange():
-                nodes[change.job_id, change.status, change.reason].append((change.node,))
+                nodes[change.job_id].append(_node_row(change))
             case JobStatusChange():
                 job_rows.append({"job_id": change.job_id, "new_status": change.status, "at": change.at})
             case OutputCaptured():
@@ -109,20 +110,45 @@ def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
                 abort_rows.append({"job_id": change.job_id})
     for job_id, of_job in captured.items():
         _write_outputs(connection, job_id, of_job)
-    for (job_id, status, reason), names in nodes.items():
-        parameters = {"job_id": job_id, "new_status": status, "new_reason": reason, "rows": encode_rows(names)}
-        connection.execute(_SET_NODES, parameters)
+    for job_id, node_rows in nodes.items():
+        connection.execute(_SET_NODES, {"job_id": job_id, "rows": encode_rows(node_rows)})
     insert_feed = _INSERT_FEED[connection.dialect.name]
     for statement, rows in ((_SET_JOB, job_rows), (_SET_ABORTING, abort_rows), (insert_feed, feed_rows)):
         if rows:
             connection.execute(statement, rows)
 
 
+_NodeRow = tuple[str, NodeStatus, str | None, int | None, int | None, int | None, int | None]
+"""A node's name, and what :data:`_DETAILS` holds."""
+
+# What is kept of a node's part in a job.
+_DETAILS = tuple(
+    job_nodes.c[name] for name in ("status", "reason", "exit_status", "signal", "started_ms", "finished_ms")
+)
+
 _SET_NODES = (
     update(job_nodes)
-    .where(job_nodes.c.job == _seq, job_nodes.c.node.in_(select(_items[0])))
-    .values(status=bindparam("new_status"), reason=bindparam("new_reason"))
+    .where(job_nodes.c.job == _seq, job_nodes.c.node == _items[0])
+    .values({column: cast(item, column.type) for column, item in zip(_DETAILS, _items[1:], strict=True)})
 )
+
+
+def _node_row(change: NodeStatusChange) -> _NodeRow:
+    detail = change.detail
+    return (
+        change.node,
+        change.status,
+        detail.reason,
+        detail.exit_status,
+        detail.signal,
+        _milliseconds(detail.started_at),
+        _milliseconds(detail.finished_at),
+    )
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
+
 
 _SET_JOB = (
     update(jobs)
@@ -207,7 +233,7 @@ def unfinished_jobs(connection: Connection) -> Sequence[StoredJob]:
 
 
 _nodes = (
-    select(job_nodes.c.node, job_nodes.c.status, job_nodes.c.reason)
+    select(job_nodes.c.node, *_DETAILS)
     .where(job_nodes.c.job == jobs.c.seq)
     .order_by(job_nodes.c.position)
     .correlate(jobs)
@@ -219,8 +245,8 @@ _UNFINISHED_JOBS = _whole_jobs.where(unfinished).order_by(jobs.c.seq)
 
 
 def _stored_job(row: Row[tuple[object, ...]]) -> StoredJob:
-    decoded = msgspec.json.decode(row.nodes, type=list[tuple[str, NodeStatus, str | None]])
-    nodes = {unescape(node): status for node, status, _ in decoded}
+    decoded = msgspec.json.decode(row.nodes, type=list[_NodeRow])
+    nodes = {unescape(node): status for node, status, *_ in decoded}
     return StoredJob(
         spec=JobSpec(
             id=row.id,
@@ -242,7 +268,21 @@ def _stored_job(row: Row[tuple[object, ...]]) -> StoredJob:
         updated_at=row.updated_at,
         nodes=nodes,
         aborting=row.aborting,
-        reasons={unescape(node): unescape(reason) for node, _, reason in decoded if reason is not None},
+        details={unescape(node_row[0]): _detail(node_row) for node_row in decoded if node_row[2:] != _NOTHING_KNOWN},
+    )
+
+
+_NOTHING_KNOWN = (None,) * 5
+
+
+def _detail(node_row: _NodeRow) -> NodeDetail:
+    _, _, reason, exit_status, signal, started, finished = node_row
+    return NodeDetail(
+        reason=None if reason is None else unescape(reason),
+        exit_status=exit_status,
+        signal=signal,
+        started_at=None if started is None else started / 1000,
+        finished_at=None if finished is None else finished / 1000,
     )
 
 

@@ -185,6 +185,10 @@ job_nodes = Table(
     Column("position", Integer, nullable=False),  # in the request
     Column("status", Text, nullable=False),
     Column("reason", AnyText),
+    Column("exit_status", BigInteger),
+    Column("signal", Integer),
+    Column("started_ms", BigInteger),  # since the epoch, as is the next
+    Column("finished_ms", BigInteger),
     Index("job_nodes_by_node", "node", "job"),
     sqlite_with_rowid=False,
 )

@@ -7,7 +7,7 @@ from pushy_protocol.timestamps import format_rfc1123
 from pushyd.identity.authorize import Right
 from pushyd.jobs import JobService, TooLate
 from pushyd.retention import Retention
-from pushyd.store.interface import JobSummary, StoredJob, UnknownJob
+from pushyd.store.interface import NO_DETAIL, JobSummary, StoredJob, UnknownJob
 from pushyd.web.app import Api, Call
 from pushyd.web.errors import ApiError, Response, json_response
 from pushyd.web.job_query import delete_before, list_query, next_page
@@ -88,7 +88,7 @@ def _summary(job: JobSummary) -> shapes.Job:
 
 
 def job_shape(job: StoredJob, *, include_file: bool = False, detail: bool = False) -> shapes.Job:
-    """A job as the API shows it: with `include_file` its file, with `detail` the reasons that nodes gave."""
+    """A job as the API shows it: with `include_file` its file, with `detail` each node's part in it."""
     spec = job.spec
     by_status: dict[str, list[str]] = {}
     for node, status in job.nodes.items():
@@ -105,9 +105,24 @@ def job_shape(job: StoredJob, *, include_file: bool = False, detail: bool = Fals
         capture_output=spec.capture,
         file_specified=spec.file is not None and not include_file,
         file=spec.file if include_file else None,
-        reasons=dict(job.reasons) if detail else None,
+        reasons=job.reasons if detail else None,
+        node_details={node: _node_detail(job, node) for node in sorted(job.nodes)} if detail else None,
         created_at=format_rfc1123(spec.created_at),
         updated_at=format_rfc1123(job.updated_at),
+    )
+
+
+def _node_detail(job: StoredJob, node: str) -> shapes.NodeDetail:
+    known = job.details.get(node, NO_DETAIL)
+    started, finished = known.started_at, known.finished_at
+    return shapes.NodeDetail(
+        status=job.nodes[node].value,
+        reason=known.reason,
+        exit_status=known.exit_status,
+        signal=known.signal,
+        started_at=None if started is None else format_rfc1123(started),
+        finished_at=None if finished is None else format_rfc1123(finished),
+        duration=None if started is None or finished is None else round(max(0.0, finished - started), 3),
     )
 
 

@@ -20,6 +20,7 @@ from pushyd.domain.effects import Emit
 from pushyd.domain.job import JobSpec
 from pushyd.domain.node import NodeRef, Presence
 from pushyd.store.interface import (
+    NO_DETAIL,
     AbortRequest,
     AlreadyExists,
     Change,
@@ -27,6 +28,7 @@ from pushyd.store.interface import (
     JobQuery,
     JobStatusChange,
     JobSummary,
+    NodeDetail,
     NodeStatusChange,
     OutputCaptured,
     Registration,
@@ -264,10 +266,10 @@ class MemoryStore:
                 job = attrs.evolve(job, status=change.status, updated_at=change.at)
             case NodeStatusChange():
                 assert change.node in job.nodes
-                reasons = {change.node: change.reason} if change.reason else {}
-                job = attrs.evolve(
-                    job, nodes={**job.nodes, change.node: change.status}, reasons={**job.reasons, **reasons}
-                )
+                details = dict(job.details)
+                if change.detail != NO_DETAIL:
+                    details[change.node] = change.detail
+                job = attrs.evolve(job, nodes={**job.nodes, change.node: change.status}, details=details)
             case OutputCaptured():
                 for channel, data in (("stdout", change.stdout), ("stderr", change.stderr)):
                     if data is not None:
@@ -404,10 +406,12 @@ class RecordingFeeds:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Emit]] = []
+        self.said: list[tuple[str, str | None, NodeDetail]] = []
         self.restored: dict[str, bytes] = {}
 
-    def emit(self, spec: JobSpec, event: Emit) -> None:
+    def emit(self, spec: JobSpec, event: Emit, said: NodeDetail = NO_DETAIL) -> None:
         self.events.append((spec.id, event))
+        self.said.append((event.event, event.node, said))
 
     def restore(self, spec: JobSpec, kept: bytes) -> None:
         self.restored[spec.id] = kept

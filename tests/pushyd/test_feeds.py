@@ -14,7 +14,7 @@ from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.effects import Emit, FeedEvent
 from pushyd.domain.job import JobSpec
 from pushyd.feeds import Feed, FeedService, format_time, sse_event
-from pushyd.store.interface import FeedText, StoredJob
+from pushyd.store.interface import FeedText, NodeDetail, StoredJob
 from tests.pushyd.doubles import NOW, MemoryStore, begin, failure_of
 
 WAIT_COMPLETE, EXPIRY = 5.0, 60.0
@@ -306,6 +306,23 @@ class Feeds(SynchronousTestCase):
 
 
 class JobFeedTests(Feeds):
+    def test_why_and_how_stand_in_a_vote_and_an_end_where_the_node_said_it(self) -> None:
+        of = spec()
+        self.job(START, of=of)
+        refused = NodeDetail(reason="busy", finished_at=NOW)
+        killed = NodeDetail(reason="signal 9", signal=9)
+        self.service.emit(of, Emit(FeedEvent.REHAB, "web1"), refused)
+        self.service.emit(of, Emit(FeedEvent.QUORUM_VOTE, "web1", "failure"), refused)
+        self.service.emit(of, Emit(FeedEvent.RUN_COMPLETE, "web2", "failure"), killed)
+        self.service.emit(of, Emit(FeedEvent.RUN_COMPLETE, "web3", "success"), NodeDetail(exit_status=0))
+        said = [data for _, _, data in parse(self.kept(of.id))[1:]]
+        assert [{key: value for key, value in data.items() if key != "timestamp"} for data in said] == [
+            {"node": "web1"},
+            {"node": "web1", "status": "failure", "reason": "busy"},
+            {"node": "web2", "status": "failure", "reason": "signal 9", "signal": 9},
+            {"node": "web3", "status": "success", "exit_status": 0},
+        ]
+
     def test_what_an_event_says(self) -> None:
         feed = self.job(
             START,

@@ -22,6 +22,7 @@ from pushyd.store.interface import (
     FeedText,
     JobQuery,
     JobStatusChange,
+    NodeDetail,
     NodeStatusChange,
     OutputCaptured,
     StoredJob,
@@ -94,7 +95,7 @@ class Jobs(SynchronousTestCase):
         job, kept = self.job(job_id), self.store.kept(job_id)
         assert job is not None
         assert kept is not None
-        assert job.reasons == kept.reasons
+        assert job.details == kept.details
         return dict(job.reasons)
 
     def output(self, job_id: str, node: str, channel: str = "stdout", organization: str = ORG) -> bytes | None:
@@ -129,8 +130,13 @@ class WayTests(Jobs):
             JobStatusChange(job_id=job_id, status=JobStatus.VOTING, at=NOW),
             NodeStatusChange(job_id=job_id, node="web1", status=Ready),
             JobStatusChange(job_id=job_id, status=JobStatus.RUNNING, at=NOW),
-            NodeStatusChange(job_id=job_id, node="web1", status=Running),
-            NodeStatusChange(job_id=job_id, node="web1", status=Succeeded),
+            NodeStatusChange(job_id=job_id, node="web1", status=Running, detail=NodeDetail(started_at=NOW)),
+            NodeStatusChange(
+                job_id=job_id,
+                node="web1",
+                status=Succeeded,
+                detail=NodeDetail(exit_status=0, started_at=NOW, finished_at=NOW + 5),
+            ),
             JobStatusChange(job_id=job_id, status=JobStatus.COMPLETE, at=NOW + 5),
         ]
 
@@ -313,6 +319,41 @@ class ReasonTests(Jobs):
         self.say(messages.AckCommit, job_id, "web1")
         self.say(messages.NackCommit, job_id, "web2", reason="busy")
         assert self.reasons(job_id) == {"web2": "busy"}
+
+    def test_how_a_command_ended_and_when(self) -> None:
+        job_id = self.create("web1", "web2", "web3", quorum=2)
+        self.say(messages.AckCommit, job_id, "web1", "web2")
+        self.say(messages.NackCommit, job_id, "web3", reason="busy")
+        self.clock.advance(1)
+        self.say(messages.AckRun, job_id, "web1")
+        self.clock.advance(2)
+        self.say(messages.AckRun, job_id, "web2")
+        self.clock.advance(3)
+        self.say(messages.Failed, job_id, "web1", signal=9)
+        self.say(messages.Failed, job_id, "web2", exit_status=2**32 - 1, reason="timed out here")
+        job, kept = self.job(job_id), self.store.kept(job_id)
+        assert job is not None
+        assert kept is not None
+        assert job.details == kept.details
+        assert job.details == {
+            "web1": NodeDetail(reason="signal 9", signal=9, started_at=NOW + 1, finished_at=NOW + 6),
+            "web2": NodeDetail(reason="timed out here", exit_status=2**32 - 1, started_at=NOW + 3, finished_at=NOW + 6),
+            "web3": NodeDetail(reason="busy", finished_at=NOW),
+        }
+
+    def test_what_the_feed_is_told(self) -> None:
+        job_id = self.create("web1", "web2", quorum=1)
+        self.say(messages.NackCommit, job_id, "web2", reason="busy")
+        self.say(messages.AckCommit, job_id, "web1")
+        explained = [(node, said.reason) for _, node, said in self.feeds.said if said.reason]
+        assert explained == [("web2", "busy")]
+
+    def test_a_vote_that_was_a_yes_is_no_reason(self) -> None:
+        job_id = self.create("web1", "web2")
+        self.say(messages.NackCommit, job_id, "web1", reason="busy")
+        self.say(messages.AckCommit, job_id, "web2")
+        assert self.status(job_id)[1]["web2"] is NodeStatus.WAS_READY
+        assert self.reasons(job_id) == {"web1": "busy"}
 
     def test_who_succeeded_has_none(self) -> None:
         job_id = self.running("web1")

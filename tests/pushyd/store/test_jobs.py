@@ -6,6 +6,7 @@ from pushyd.store.interface import (
     JobQuery,
     JobStatusChange,
     JobSummary,
+    NodeDetail,
     NodeStatusChange,
     NotFound,
     OutputCaptured,
@@ -72,14 +73,16 @@ class JobContract(StoreCase):
     async def test_changes(self) -> None:
         job = job_spec()
         await self.store.create_job(job)
+        refused = NodeDetail(reason="busy", finished_at=7.125)
         self.store.record(JobStatusChange(job_id=job.id, status=JobStatus.VOTING, at=5.5))
         self.store.record(NodeStatusChange(job_id=job.id, node="a", status=NodeStatus.READY))
-        self.store.record(NodeStatusChange(job_id=job.id, node="b", status=NodeStatus.NACKED, reason="busy"))
+        self.store.record(NodeStatusChange(job_id=job.id, node="b", status=NodeStatus.NACKED, detail=refused))
         await self.store.recorded()
         stored = await self.store.job(ORGANIZATION, job.id)
         assert stored is not None
         self.assertEqual((stored.status, stored.updated_at), (JobStatus.VOTING, 5.5))
         self.assertEqual(stored.nodes, {"a": NodeStatus.READY, "b": NodeStatus.NACKED, "c": NodeStatus.NEW})
+        self.assertEqual(stored.details, {"b": refused})
         self.assertEqual(stored.reasons, {"b": "busy"})
 
     async def test_the_last_change_counts_within_a_batch_and_across_batches(self) -> None:

@@ -19,7 +19,7 @@ from pushyd.store.migrations import bring_up_to_date
 from pushyd.store.schema import metadata
 from tests import postgres
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision there is."""
 
 NEXT = """
@@ -83,7 +83,7 @@ def test_an_upgrade_keeps_what_is_there(engine: Engine, tmp_path: Path) -> None:
             " voting_timeout, node_count, capture, aborting, command_digest, command)"
             " VALUES (1, 'id', 'acme', 'new', 1, 1, 'me', 1, 1, 1, 1, false, false, 0, 'true')"
         )
-        connection.exec_driver_sql("INSERT INTO job_nodes VALUES (1, 'web1', 0, 'new', NULL)")
+        connection.exec_driver_sql("INSERT INTO job_nodes (job, node, position, status) VALUES (1, 'web1', 0, 'new')")
     bring_up_to_date(engine, next_version(tmp_path))
     assert revision(engine) == "test2"
     with engine.connect() as connection:

@@ -16,7 +16,14 @@ from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.job import JobSpec
 from pushyd.store import identity, job_lists, jobs
 from pushyd.store.engine import parse_url, writer_engine
-from pushyd.store.interface import JobQuery, JobStatusChange, NodeStatusChange, OutputCaptured
+from pushyd.store.interface import (
+    NO_DETAIL,
+    JobQuery,
+    JobStatusChange,
+    NodeDetail,
+    NodeStatusChange,
+    OutputCaptured,
+)
 from tests.pushyd.store.backend import ORGANIZATION, job_spec
 from tests.pushyd.store.plans import SQLITE_NAMES, explain
 
@@ -40,6 +47,16 @@ specs = st.fixed_dictionaries(
         "env": st.none() | st.dictionaries(hostile, hostile, max_size=3),
         "file": st.none() | hostile,
     }
+)
+# What a database and the protocol hold; times to the millisecond.
+milliseconds = st.none() | st.integers(0, 2**50).map(lambda count: count / 1000)
+node_details = st.builds(
+    NodeDetail,
+    reason=st.none() | hostile,
+    exit_status=st.none() | st.integers(0, 2**32 - 1),
+    signal=st.none() | st.integers(1, 127),
+    started_at=milliseconds,
+    finished_at=milliseconds,
 )
 
 shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
@@ -75,13 +92,13 @@ def test_every_job_comes_back_as_it_was(engine: Engine, values: dict[str, Any]) 
 def test_every_change_comes_back_as_it_was(engine: Engine, nodes: list[str], data: st.DataObject) -> None:
     spec = job_spec(next(numbers), nodes=tuple(nodes))
     statuses = {node: data.draw(st.sampled_from(NodeStatus)) for node in nodes}
-    reasons = {node: reason for node in nodes if (reason := data.draw(st.none() | hostile)) is not None}
+    details = {node: detail for node in nodes if (detail := data.draw(node_details)) != NO_DETAIL}
     captured = {node: data.draw(st.none() | st.binary(max_size=50)) for node in nodes}
     at = data.draw(finite)
     with engine.begin() as connection:
         jobs.create_job(connection, spec)
         node_changes = [
-            NodeStatusChange(job_id=spec.id, node=node, status=status, reason=reasons.get(node))
+            NodeStatusChange(job_id=spec.id, node=node, status=status, detail=details.get(node, NO_DETAIL))
             for node, status in statuses.items()
         ]
         outputs = [OutputCaptured(job_id=spec.id, node=node, stdout=out, stderr=b"") for node, out in captured.items()]
@@ -89,7 +106,7 @@ def test_every_change_comes_back_as_it_was(engine: Engine, nodes: list[str], dat
         jobs.write_changes(connection, [*outputs, *node_changes, job_change])
         stored = read(connection, spec)
         read_back = {node: jobs.read_output(connection, ORGANIZATION, spec.id, node, "stdout") for node in nodes}
-    assert (stored.nodes, stored.reasons, stored.updated_at) == (statuses, reasons, at)
+    assert (stored.nodes, stored.details, stored.updated_at) == (statuses, details, at)
     assert read_back == captured
 
 
@@ -126,16 +143,12 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_nodes(engine:
     assert counted[0] <= 7
 
 
-ROWS = {"rows": json.dumps([["n1"]])}
+ROWS = {"rows": json.dumps([["n1", "ready", None, None, None, None, None]])}
 PLANS: dict[str, tuple[Executable, dict[str, Any], str]] = {
     "unfinished": (jobs._UNFINISHED_JOBS, {}, "jobs_unfinished"),
     "one": (jobs._JOB, {"organization": ORGANIZATION, "job_id": "x"}, "jobs_id_unique"),
     "nodes of one": (jobs._JOB, {"organization": ORGANIZATION, "job_id": "x"}, "job_nodes_key"),
-    "set nodes": (
-        jobs._SET_NODES,
-        {"job_id": "x", "new_status": "ready", "new_reason": None} | ROWS,
-        "job_nodes_key",
-    ),
+    "set nodes": (jobs._SET_NODES, {"job_id": "x"} | ROWS, "job_nodes_key"),
     "output": (
         jobs._OUTPUT,
         {"organization": ORGANIZATION, "job_id": "x", "node": "n", "channel": "stdout"},

@@ -191,8 +191,27 @@ class ShowTests(ApiTestCase):
         self.node_says("web1", messages.NackCommit, job_id, reason="not_whitelisted")
         self.assertNotIn("reasons", (await self.get(f"{JOBS}/{job_id}")).json)
         self.assertNotIn("reasons", (await self.get(f"{JOBS}/{job_id}", query="?detail=false")).json)
-        reasons = (await self.get(f"{JOBS}/{job_id}", query="?detail=true")).json["reasons"]
-        self.assertEqual(reasons, {"web1": "not_whitelisted", "away": "down"})
+        detailed = (await self.get(f"{JOBS}/{job_id}", query="?detail=true")).json
+        self.assertEqual(detailed["reasons"], {"web1": "not_whitelisted", "away": "down"})
+
+    async def test_how_each_node_ended_is_told_to_who_asks(self) -> None:
+        await self.bring_up("web1", "web2")
+        job_id = await self.start_job("web1", "web2", "away", quorum=2)
+        for kind in (messages.AckCommit, messages.AckRun):
+            self.node_says("web1", kind, job_id)
+            self.node_says("web2", kind, job_id)
+        self.now = NOW + 2.25
+        self.node_says("web1", messages.Failed, job_id, exit_status=3)
+        self.assertNotIn("node_details", (await self.get(f"{JOBS}/{job_id}")).json)
+        began = {"started_at": TODAY}
+        expected: dict[str, dict[str, Any]] = {
+            "away": {"status": "unavailable", "reason": "down", "finished_at": TODAY},
+            "web1": {"status": "failed", "reason": "exit status 3", "exit_status": 3, **began},
+            "web2": {"status": "running", **began},
+        }
+        expected["web1"] |= {"finished_at": "Sat, 31 Jan 2026 12:00:02 GMT", "duration": 2.25}
+        shown = (await self.get(f"{JOBS}/{job_id}", query="?detail=true")).json["node_details"]
+        self.assertEqual(shown, expected)
 
     async def test_a_job_that_is_not_there(self) -> None:
         job_id = await self.start_job("web1")
