@@ -23,7 +23,6 @@ from pushy_agent.bootstrap import Bootstrap, Session
 from pushy_agent.connection import Channels
 from pushy_agent.conversation import Conversation
 from pushy_agent.heartbeat import SequenceGuard
-from pushy_agent.http import SignedClient, make_client
 from pushy_agent.job import Exit, Kind, Say
 from pushy_agent.jobfile import JobFiles
 from pushy_agent.link import Link
@@ -32,10 +31,11 @@ from pushy_agent.process import TERM_TIME, Process
 from pushy_agent.sender import Sender
 from pushy_agent.settings import Settings
 from pushy_agent.spool import InUse, Journal, Spool
-from pushy_agent.tls import Policy
 from pushy_agent.watchdog import Watchdog
 from pushy_agent.worker import Worker
+from pushy_protocol.https import SignedClient, make_client
 from pushy_protocol.messages import Commit, ServerCommand, ServerHeartbeat
+from pushy_protocol.tls import Policy
 from pushy_protocol.zeromq import Context
 
 _REAP_SECONDS = 5.0

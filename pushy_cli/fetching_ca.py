@@ -25,7 +25,8 @@ from pushy_cli.faults import no_answer
 from pushy_cli.proxy import ProxyEndpoints, proxy_for
 from pushy_cli.render import fact_lines, plain
 from pushy_cli.session import Session
-from pushy_cli.tls import Policy, Unverified
+from pushy_cli.tls import Policy
+from pushy_protocol.tls import Unverified
 
 
 async def fetch(session: Session, url: str | None, fingerprint: str | None) -> int:

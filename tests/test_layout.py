@@ -70,10 +70,10 @@ RULES = [
         for program in PROGRAMS
     ),
     Rule(
-        why="of the contract, only zeromq imports Twisted",
+        why="of the contract, only what connects imports Twisted",
         who=("pushy_protocol",),
         may_not=("twisted", "txzmq"),
-        exempt=("pushy_protocol.zeromq",),
+        exempt=("pushy_protocol.https", "pushy_protocol.tls", "pushy_protocol.zeromq"),
     ),
     Rule(
         why="the domain imports the standard library, attrs and the names of statuses",

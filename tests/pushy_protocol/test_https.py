@@ -19,10 +19,10 @@ from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from pushy_agent.http import MAX_RESPONSE, REQUEST_TIMEOUT, Answer, SignedClient, Unreachable, explain, make_client
-from pushy_agent.tls import Policy
 from pushy_protocol import http_signing
+from pushy_protocol.https import MAX_RESPONSE, REQUEST_TIMEOUT, Answer, SignedClient, Unreachable, explain, make_client
 from pushy_protocol.keys import make_rsa_key, private_pem
+from pushy_protocol.tls import Policy
 from tests.pushy_agent.test_config import certificate
 
 KEY = make_rsa_key()

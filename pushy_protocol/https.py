@@ -4,11 +4,11 @@ Every way in which a request can fail ends as :class:`Unreachable`, whose text s
 An answer, whatever its status, is no failure here; what it means is for the caller.
 """
 
-from collections.abc import Callable
-from typing import Any, NoReturn, cast
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Protocol, cast
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from OpenSSL import SSL
 from service_identity import VerificationError
@@ -16,35 +16,43 @@ from treq.client import HTTPClient
 from twisted.internet import error as errors
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Protocol as BodyProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
-from pushy_agent.clock import Clock
-from pushy_agent.tls import Policy
 from pushy_protocol import http_signing
 from pushy_protocol.api import ErrorBody, InvalidRequest, decode
+from pushy_protocol.tls import Policy
 
 REQUEST_TIMEOUT = 30.0
-"""Seconds for a whole request: name, connection, TLS, answer."""
+"""Seconds for a whole request (name, connection, TLS, answer), unless a client is told else."""
 
 MAX_RESPONSE = 256 * 1024
-"""Bytes of an answer's body; a node's configuration has some 1,500."""
+"""Bytes of an answer's body, unless a client is told else; a node's configuration has some 1,500."""
 
 
 class Unreachable(Exception):
     """There is no answer; the text says why."""
 
 
+class Clock(Protocol):
+    """What of a reactor is used beside connections."""
+
+    def callLater(self, delay: float, callable: Callable[..., Any], /, *args: object) -> Any:  # noqa: A002
+        """Call after `delay` seconds."""
+
+
 @frozen(kw_only=True)
 class Answer:
-    """An answer of the server."""
+    """An answer of the server; header names are in lower case."""
 
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
 
     def error(self) -> str:
         """Its status and what the server says of it, in one line."""
@@ -56,33 +64,81 @@ class Answer:
         return f"HTTP {self.status}: {' '.join(text.split())[:500] or 'no text'}"
 
 
-def make_client(reactor: object, policy: Policy) -> HTTPClient:
-    """An HTTP client that checks certificates by `policy`, with a new connection for each request."""
-    return HTTPClient(cast("IAgent", Agent(reactor, policy, connectTimeout=REQUEST_TIMEOUT)))
+def make_client(
+    reactor: object, policy: Policy, *, connections: int = 0, connect_timeout: float = REQUEST_TIMEOUT
+) -> HTTPClient:
+    """An HTTP client that checks certificates by `policy`.
+
+    :param connections: how many are kept open to a server between requests; without any, each request makes its own
+    """
+    pool = HTTPConnectionPool(reactor, persistent=connections > 0)
+    pool.maxPersistentPerHost = connections
+    return HTTPClient(cast("IAgent", Agent(reactor, policy, connectTimeout=connect_timeout, pool=pool)))
 
 
 class SignedClient:
-    """Makes requests that are signed (version 1.3) with a key."""
+    """Makes requests that are signed with a key."""
 
-    def __init__(self, client: HTTPClient, clock: Clock, now: Callable[[], float]) -> None:
-        """:param now: gives the seconds since the epoch"""
+    def __init__(
+        self,
+        client: HTTPClient,
+        clock: Clock,
+        now: Callable[[], float],
+        *,
+        timeout: float = REQUEST_TIMEOUT,
+        version: str = "1.3",
+    ) -> None:
+        """:param now: gives the seconds since the epoch
+        :param timeout: seconds that a request may take as a whole
+        :param version: of the signatures
+        """
         self._client = client
         self._clock = clock
         self._now = now
+        self._timeout = timeout
+        self._version = version
 
-    async def request(self, method: str, url: str, *, user: str, key: RSAPrivateKey, body: bytes = b"") -> Answer:
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        user: str,
+        key: RSAPrivateKey,
+        body: bytes = b"",
+        server_api_version: str = "0",
+        headers: Mapping[str, str] | None = None,
+        max_response: int = MAX_RESPONSE,
+    ) -> Answer:
         """Send a request as `user`, and read the whole answer.
+
+        :param headers: others than those of the signature
+        :raise Unreachable: there is none, in time and within the bounds.
+        """
+        signature = http_signing.sign(
+            private_key=key,
+            user=user,
+            method=method,
+            path=urlsplit(url).path,
+            body=body,
+            now=self._now(),
+            version=self._version,
+            server_api_version=server_api_version,
+        )
+        sent = {**signature, "Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
+        return await self.send(method, url, headers=sent, body=body, max_response=max_response)
+
+    async def send(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", max_response: int = MAX_RESPONSE
+    ) -> Answer:
+        """Send a request with these headers, which may have a signature of somebody else, and read the whole answer.
 
         :raise Unreachable: there is none, in time and within the bounds.
         """
-        headers = http_signing.sign(
-            private_key=key, user=user, method=method, path=urlsplit(url).path, body=body, now=self._now()
-        )
-        headers |= {"Accept": "application/json", "Content-Type": "application/json"}
         clock = cast("IReactorTime", self._clock)  # of which only callLater is used
-        exchange = Deferred.fromCoroutine(self._exchange(method, url, headers, body))
+        exchange = Deferred.fromCoroutine(self._exchange(method, url, headers, body, max_response))
         try:
-            return await exchange.addTimeout(REQUEST_TIMEOUT, clock, _too_late)
+            return await exchange.addTimeout(self._timeout, clock, _too_late)
         except (CancelledError, Unreachable):
             raise
         except Exception as error:
@@ -91,7 +147,9 @@ class SignedClient:
             # What fails in a request is told by some dozen classes of several libraries.
             raise Unreachable(explain(error, urlsplit(url).hostname or "")) from error
 
-    async def _exchange(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+    async def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, max_response: int
+    ) -> Answer:
         # Redirects are not followed: what is signed is for this server.
         response = await self._client.request(
             method,
@@ -102,7 +160,14 @@ class SignedClient:
             unbuffered=True,
             reactor=cast("Any", self._clock),  # of which it uses callLater, for a timeout that we do not set
         )
-        return Answer(status=response.code, body=await _read(response))
+        return Answer(
+            status=response.code,
+            body=await _read(response, max_response),
+            headers={
+                name.decode("latin-1").lower(): values[-1].decode("latin-1")
+                for name, values in response.headers.getAllRawHeaders()
+            },
+        )
 
 
 def explain(error: BaseException, host: str) -> str:
@@ -115,7 +180,7 @@ def explain(error: BaseException, host: str) -> str:
         case errors.NoRouteError():
             return "no route to the host"
         case errors.TimeoutError():
-            return f"no connection within {REQUEST_TIMEOUT:.0f} s"
+            return "no connection in time"
         case VerificationError():
             return f"TLS: the server's certificate is not for {host}"
         case SSL.Error(args=details):
@@ -141,17 +206,18 @@ def _too_late(_result: object, timeout: float) -> NoReturn:
     raise Unreachable(f"no answer within {timeout:.0f} s")
 
 
-class _Body(Protocol):
+class _Body(BodyProtocol):
     """Collects a body; `done` fires with it. Too much of it, or a cancelled `done`, closes the connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self.done: Deferred[bytes] = Deferred(lambda _: self._close())
         self._data = bytearray()
+        self._limit = limit
 
     def dataReceived(self, data: bytes) -> None:
         self._data += data
-        if len(self._data) > MAX_RESPONSE and not self.done.called:
-            self.done.errback(Unreachable(f"the answer has more than {MAX_RESPONSE} bytes"))
+        if len(self._data) > self._limit and not self.done.called:
+            self.done.errback(Unreachable(f"the answer has more than {self._limit} bytes"))
             self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -169,8 +235,8 @@ class _Body(Protocol):
             transport.loseConnection()
 
 
-def _read(response: Any) -> Deferred[bytes]:
-    body = _Body()
+def _read(response: Any, limit: int) -> Deferred[bytes]:
+    body = _Body(limit)
     response.deliverBody(body)
     return body.done
 
