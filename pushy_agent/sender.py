@@ -124,10 +124,11 @@ class Sender:
         background(self._spool.drop(job_id), self.log, "A result was not dropped")
 
     def say_again(self, job_id: str) -> bool:
-        """Say the result of a job at once; False where none waits."""
+        """Say the result of a job as soon as it can be; False where none waits."""
+        waits = self._spool.has_result(job_id)
         self._sent.pop(job_id, None)
         self.flush()
-        return job_id in self._sent
+        return waits
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing waits, but no longer than so many seconds, and only where there is a server."""

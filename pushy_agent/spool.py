@@ -206,6 +206,10 @@ class Spool:
         """Whether the job ran here, as far as we remember, and must not again."""
         return job_id in self._over
 
+    def has_result(self, job_id: str) -> bool:
+        """Whether the job's result waits, or is just being written."""
+        return job_id in self._results
+
     async def begin(self, job_id: str) -> None:
         """Note that the job is about to start.
 

@@ -31,6 +31,7 @@ from pushyd.domain.job import AbortRequested, FromNode, Job, JobEvent, JobSpec, 
 from pushyd.domain.node import NodeRef, Presence
 from pushyd.domain.tables import NodeEvent
 from pushyd.job_messages import NODE_EVENTS, commit_fields, detail_of
+from pushyd.parts import Parts
 from pushyd.store.interface import (
     NO_DETAIL,
     AbortRequest,
@@ -41,6 +42,9 @@ from pushyd.store.interface import (
     OutputCaptured,
     StoredJob,
 )
+
+REPEAT_SECONDS = 5.0
+"""Seconds after which a node that is there, and has not answered, is asked again."""
 
 _NOTHING: Mapping[str | None, NodeDetail] = {}
 _SUCCESS = "success"  # what feeds say of a vote or an end that needs no reason
@@ -81,6 +85,10 @@ class _Live:
     timer: DelayedCall | None = None
     may_run: bool = False
     """It is kept that the nodes shall run."""
+    told: float = 0.0
+    """When its nodes were told to commit, or then to run."""
+    told_again: dict[str, float] = field(factory=dict)
+    """When some of them were told once more."""
     details: dict[str, NodeDetail] = field(factory=dict)
 
 
@@ -97,6 +105,7 @@ class LiveJobs:
         self._clock = clock
         self._now = now
         self._live: dict[str, _Live] = {}
+        self._parts = Parts()
         self._absence: DelayedCall | None = None
 
     # For callers
@@ -104,7 +113,8 @@ class LiveJobs:
     def begin(self, spec: JobSpec) -> None:
         """Begin a job that is kept."""
         live = self._live[spec.id] = _Live(job=Job(spec), updated_at=spec.created_at)
-        nodes = (NodeRef(spec.organization, name) for name in spec.nodes)
+        nodes = [NodeRef(spec.organization, name) for name in spec.nodes]
+        self._parts.begin(spec.id, nodes)
         unavailable = (node.name for node in nodes if self._nodes.presence(node) is not Presence.IDLE)
         self._step(live, Start(frozenset(unavailable)))
 
@@ -119,7 +129,10 @@ class LiveJobs:
             job = Job.restored(stored.spec, stored.status, stored.nodes, aborting=stored.aborting)
             live = _Live(job=job, updated_at=stored.updated_at, details=dict(stored.details))
             live.may_run = stored.status is JobStatus.RUNNING
+            live.told = self._clock.seconds()
             self._live[stored.spec.id] = live
+            waits_for = (name for name, status in job.nodes.items() if status not in TERMINAL_NODE_STATUSES)
+            self._parts.begin(stored.spec.id, (NodeRef(stored.spec.organization, name) for name in waits_for))
             taken_up.append(live)
             self._step(live, TakenUp(max(0.0, self._now() - stored.updated_at)))
         if taken_up:
@@ -185,7 +198,7 @@ class LiveJobs:
 
     def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
         """The node is available: say again what it may not have heard, or see that it has lost its part in a job."""
-        for job_id in [job_id for job_id in self._live if self.concerns(node, job_id) and self.awaits(node, job_id)]:
+        for job_id in self._parts.of(node):
             live = self._live[job_id]
             match live.job.nodes[node.name]:
                 case _ if live.job.aborting:
@@ -193,12 +206,21 @@ class LiveJobs:
                         self._nodes.rehab(node)
                     else:
                         self._step(live, FromNode(node.name, NodeEvent.ABORTED))
-                case NodeStatus.NEW:
-                    self._nodes.send(node.organization, [node.name], messages.Commit, commit_fields(live.job.spec))
-                case _ if not carries_on:
+                case status if status is not NodeStatus.NEW and not carries_on:
                     self._step(live, FromNode(node.name, NodeEvent.DOWN))
-                case NodeStatus.READY if live.may_run:  # else it will be told with the others
-                    self._nodes.send(node.organization, [node.name], messages.Run, {"job_id": job_id})
+                case _:
+                    self._tell_again(live, node)
+
+    def on_heartbeat(self, node: NodeRef) -> None:
+        """A node that speaks 3.0 is there: what it was told, or what it answered, may have been lost on the way.
+
+        Asked again it says what is so: that it will, that it does, how it ended, or that it knows of nothing.
+        """
+        for job_id in self._parts.of(node):
+            live = self._live[job_id]
+            told = max(live.told, live.told_again.get(node.name, live.told))
+            if not live.job.aborting and self._clock.seconds() - told >= REPEAT_SECONDS:
+                self._tell_again(live, node)
 
     def on_down(self, node: NodeRef) -> None:
         """The node is down: it may be gone, or have started anew."""
@@ -207,6 +229,14 @@ class LiveJobs:
                 self._step(self._live[job_id], FromNode(node.name, NodeEvent.DOWN))
 
     # Within
+
+    def _tell_again(self, live: _Live, node: NodeRef) -> None:
+        match live.job.nodes[node.name]:
+            case NodeStatus.NEW:
+                self._nodes.send(node.organization, [node.name], messages.Commit, commit_fields(live.job.spec))
+            case NodeStatus.READY if live.may_run:  # else it will be told with the others
+                self._nodes.send(node.organization, [node.name], messages.Run, {"job_id": live.job.spec.id})
+        live.told_again[node.name] = self._clock.seconds()
 
     def _step(self, live: _Live, event: JobEvent, said: Mapping[str | None, NodeDetail] = _NOTHING) -> None:
         """Tell a job of an event and carry out what it wants; `said` is what the node, by name, told with it."""
@@ -231,11 +261,14 @@ class LiveJobs:
         spec = live.job.spec
         match effect:
             case NodeChanged(node, status):
+                if status in TERMINAL_NODE_STATUSES:
+                    self._parts.end(spec.id, NodeRef(spec.organization, node))
                 detail = self._note(live, node, status, said.get(node, NO_DETAIL), reports.get(node))
                 self._store.record(NodeStatusChange(job_id=spec.id, node=node, status=status, detail=detail))
             case JobChanged() | AbortKept():
                 self._record(live, effect)
             case Send(nodes, Order.COMMIT):
+                live.told = self._clock.seconds()
                 self._nodes.send(spec.organization, nodes, messages.Commit, commit_fields(spec))
             case Send(nodes, Order.RUN):
                 _ = background(self._send_run(live, nodes), self.log, "A job's nodes were not told to run")
@@ -282,6 +315,7 @@ class LiveJobs:
         """Tell the nodes to run once it is kept that they shall: a server that starts again must know it."""
         await self._store.recorded()
         live.may_run = True
+        live.told = self._clock.seconds()
         job = live.job
         if job.status is JobStatus.RUNNING and not job.aborting:
             ready = [node for node in nodes if job.nodes[node] is NodeStatus.READY]

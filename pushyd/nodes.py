@@ -56,6 +56,9 @@ class Jobs(Protocol):
     def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
         """The node is available: it carries on with what it did, or does nothing after a rehab."""
 
+    def on_heartbeat(self, node: NodeRef) -> None:
+        """A node that is available, and whose agent speaks 3.0, is still there."""
+
     def on_down(self, node: NodeRef) -> None:
         """The node is down: it may be gone, or have started anew."""
 
@@ -176,6 +179,8 @@ class NodeService:
             self._jobs.on_message(node, message, carries_on=carries_on)
         if known.presence is Presence.IDLE and before is not Presence.IDLE:
             self._jobs.on_available(node, carries_on=carries_on)
+        elif kind is Kind.HEARTBEAT and known.presence is Presence.IDLE and "resume" in extensions:
+            self._jobs.on_heartbeat(node)
         if is_result:
             self._on_result(node, job_id or "")
 

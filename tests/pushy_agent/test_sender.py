@@ -1,6 +1,6 @@
 """What is said, how, and what is kept until it could be."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +185,26 @@ def test_who_asks_for_a_job_that_is_over_hears_its_result(sender: Sender, wire: 
     sender.say(ENDED)
     assert sender.say_again("j1")
     assert results(wire) == ["j1", "j1"]
+
+
+def test_or_will_as_soon_as_it_is_kept_and_there_is_a_way(sender: Sender, wire: Wire, spool: Spool) -> None:
+    sender.attach(make_session(extensions=RESULTS), wire)
+    disk: list[Deferred[None]] = []
+
+    def slowly(work: Callable[[], Any], /) -> Deferred[Any]:
+        disk.append(Deferred())
+        return disk[-1].addCallback(lambda _: work())
+
+    spool._in_thread = slowly
+    sender.say(ENDED)
+    assert sender.say_again("j1")
+    assert results(wire) == []
+    wire.takes = False
+    disk.pop().callback(None)
+    assert sender.say_again("j1")
+    wire.takes = True
+    sender.flush()
+    assert results(wire) == ["j1"]
 
 
 def test_what_is_told_of_a_job_that_is_over_does_not_change_its_result(

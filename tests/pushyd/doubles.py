@@ -352,6 +352,8 @@ class RecordingJobs:
         """Who became available, and whether it carries on."""
         self.carrying_on: list[NodeRef] = []
         """Who sent a message with which it carries on."""
+        self.beating: list[NodeRef] = []
+        """Who of 3.0 is there."""
         self.downs: list[NodeRef] = []
         self.when_down: Callable[[NodeRef], None] = lambda _: None
 
@@ -370,6 +372,9 @@ class RecordingJobs:
 
     def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
         self.available.append((node, carries_on))
+
+    def on_heartbeat(self, node: NodeRef) -> None:
+        self.beating.append(node)
 
     def on_down(self, node: NodeRef) -> None:
         self.downs.append(node)

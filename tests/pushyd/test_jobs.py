@@ -696,6 +696,80 @@ class RunOrderTests(Jobs):
         assert self.nodes.told(messages.Run) == []
 
 
+class LostOnTheWayTests(Jobs):
+    """Nodes that speak 3.0 and are there, although what they were told or what they answered was lost."""
+
+    def beat(self, seconds: float, *nodes: str) -> None:
+        """Let time pass, in which nodes send a heartbeat every second."""
+        for _ in range(round(seconds)):
+            self.clock.advance(1)
+            for name in nodes:
+                self.live.on_heartbeat(NodeRef(ORG, name))
+
+    def test_who_does_not_answer_the_commit_is_asked_again(self) -> None:
+        job_id = self.create("web1", "web2")
+        self.say(messages.AckCommit, job_id, "web2")
+        self.beat(4, "web1", "web2")
+        assert self.nodes.told(messages.Commit) == ["web1", "web2"]
+        self.beat(7, "web1", "web2")
+        assert self.nodes.told(messages.Commit) == ["web1", "web2", "web1", "web1"]
+        assert self.nodes.sent[0][3] == self.nodes.sent[1][3]
+
+    def test_who_does_not_run_is_told_again(self) -> None:
+        job_id = self.create("web1", "web2")
+        self.beat(4, "web1", "web2")
+        self.say(messages.AckCommit, job_id, "web1", "web2")
+        self.say(messages.AckRun, job_id, "web2")
+        self.beat(4, "web1", "web2")
+        assert self.nodes.told(messages.Run) == ["web1", "web2"]
+        self.beat(6, "web1", "web2")
+        assert self.nodes.told(messages.Run) == ["web1", "web2", "web1", "web1"]
+        assert self.nodes.told(messages.Commit) == ["web1", "web2"]
+
+    def test_not_before_it_is_kept_that_they_shall(self) -> None:
+        job_id = self.create("web1")
+        self.store.hold()
+        self.say(messages.AckCommit, job_id, "web1")
+        self.beat(20, "web1")
+        assert self.nodes.told(messages.Run) == []
+        self.store.release()
+        self.beat(4, "web1")
+        assert self.nodes.told(messages.Run) == ["web1"]
+
+    def test_one_that_knows_of_nothing_says_so_and_has_failed(self) -> None:
+        job_id = self.create("web1")
+        self.say(messages.AckCommit, job_id, "web1")
+        self.beat(5, "web1")
+        assert self.nodes.told(messages.Run) == ["web1", "web1"]
+        self.say(messages.NackRun, job_id, "web1", reason="not_committed")
+        assert self.status(job_id) == (JobStatus.COMPLETE, {"web1": NodeStatus.FAILED})
+        assert self.reasons(job_id) == {"web1": "not_committed"}
+
+    def test_nobody_else_is_told_anything(self) -> None:
+        waiting = self.create("web1", "web2")
+        self.say(messages.AckCommit, waiting, "web1")
+        running = self.running("app1", "app2")
+        self.say(messages.Succeeded, running, "app2")
+        self.nodes.sent.clear()
+        self.beat(20, "web1", "app1", "app2", "stranger")
+        assert self.nodes.sent == []
+        self.successResultOf(begin(self.service.abort(ORG, waiting)))
+        self.beat(20, "web1", "web2")
+        assert self.nodes.sent == []
+
+    def test_a_job_that_is_over_is_forgotten(self) -> None:
+        for ended in (self.create("web1", quorum=1), self.running("web1")):
+            self.live.on_down(NodeRef(ORG, "web1"))
+            assert self.status(ended)[0] in {JobStatus.QUORUM_FAILED, JobStatus.COMPLETE}
+        late = self.running("web1", run_timeout=10)
+        self.clock.advance(10)
+        assert self.status(late)[0] is JobStatus.TIMED_OUT
+        self.nodes.sent.clear()
+        self.beat(20, "web1")
+        self.live.on_available(NodeRef(ORG, "web1"), carries_on=True)
+        assert self.nodes.sent == []
+
+
 class TakeUpTests(Jobs):
     """What an earlier run of the server left unfinished."""
 
@@ -777,6 +851,17 @@ class TakeUpTests(Jobs):
         self.live.on_available(NodeRef(ORG, "web1"), carries_on=False)
         self.live.on_available(NodeRef(ORG, "web2"), carries_on=True)
         assert self.status(job_id)[1] == {"web1": NodeStatus.CRASHED, "web2": Running}
+
+    def test_a_node_that_never_went_away_is_told_again_after_a_while(self) -> None:
+        job_id = self.left(JobStatus.RUNNING, web1=Ready, web2=Running, web3=Succeeded)
+        self.take_up()
+        for name in ("web1", "web2", "web3"):
+            self.live.on_heartbeat(NodeRef(ORG, name))
+        assert self.nodes.sent == []
+        self.clock.advance(5)
+        for name in ("web1", "web2", "web3"):
+            self.live.on_heartbeat(NodeRef(ORG, name))
+        assert self.nodes.sent == [(ORG, ["web1"], messages.Run, {"job_id": job_id})]
 
     def test_its_feed_is_taken_up(self) -> None:
         job_id = self.left(JobStatus.RUNNING, web1=Running)

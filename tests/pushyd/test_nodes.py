@@ -416,6 +416,17 @@ class CarryingOnTests(Nodes):
         self.hear(said(messages.Aborted, WEB2))
         assert self.jobs.available == [(WEB2, False)]
 
+    def test_that_it_is_there_is_told_once_it_is_available_and_of_2x_never(self) -> None:
+        self.hear(self.heartbeat(WEB1))
+        assert self.jobs.beating == []
+        self.online(WEB1, WEB2)
+        for node in (WEB1, WEB2):
+            self.hear(self.heartbeat(node), route=node.name.encode())
+        assert self.jobs.beating == [WEB1]
+        self.jobs.live.add((WEB1, JOB))
+        self.hear(said(messages.AckRun, WEB1, JOB), route=b"web1")
+        assert self.jobs.beating == [WEB1]
+
     def test_results_are_passed_on_and_reported_also_when_they_come_again(self) -> None:
         self.online(WEB1)
         self.jobs.live.add((WEB1, JOB))
