@@ -1,5 +1,6 @@
-"""What the agent uses of a reactor, so that tests can stand in for it, and mypy knows it."""
+"""What the agent uses of a reactor, so that tests can stand in for it, and mypy knows it; and that it is monotonic."""
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -45,3 +46,12 @@ async def sleep(clock: Clock, seconds: float) -> None:
     finally:
         if call.active():
             call.cancel()
+
+
+def be_monotonic(reactor: Any) -> None:
+    """Have Twisted's reactor tell time by a clock that nobody sets; before any call is scheduled.
+
+    Its own is the system's: set back by an hour (a machine that finds a time server after its start), nothing that is
+    to come would come for an hour, no heartbeat either; set forward, every job would be over its time.
+    """
+    reactor.seconds = time.monotonic

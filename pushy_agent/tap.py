@@ -195,8 +195,10 @@ def makeService(options: Options) -> Service:
     from twisted.internet import reactor  # twistd may have chosen one by now
 
     from pushy_agent.app import AgentService, Surroundings
+    from pushy_agent.clock import be_monotonic
     from pushy_agent.settings import Settings
 
+    be_monotonic(reactor)
     agent = Agent(options)
     settings = Settings(options.config, partial(options.load, lambda: options.config.node_name))
     service = AgentService(settings, reactor, Surroundings())

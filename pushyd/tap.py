@@ -40,6 +40,7 @@ def makeService(options: Options) -> Service:
     from twisted.internet import reactor
 
     from pushyd.app import PushServer
+    from pushyd.clock import be_monotonic
     from pushyd.state_dir import StateDirError, lock, open_state_dir
 
     try:
@@ -49,6 +50,7 @@ def makeService(options: Options) -> Service:
     except (ConfigError, StateDirError) as error:
         raise SystemExit(f"pushyd: {error}") from None
     concrete: Any = reactor
+    be_monotonic(concrete)
 
     def failed() -> None:
         # twistd ends with 0 whatever happened; who supervises it has to know better.

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from klein import Klein
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import combinedLogFormatter, datetimeToLogString
 from twisted.web.server import Request, Site
 
 from pushyd.identity.authenticate import Signature, authenticate, authenticate_user
@@ -62,9 +63,15 @@ class Api:
         return Site(
             NormalizingResource(self._klein),
             requestFactory=BoundedRequest,
+            logFormatter=self._access_line,
             timeout=IDLE_SECONDS,
             parsePOSTFormSubmission=False,  # every body is JSON, whatever type it is said to have
         )
+
+    def _access_line(self, _timestamp: str, request: Request) -> str:
+        # Twisted's timestamp is the reactor's, whose clock is monotonic.
+        line: str = combinedLogFormatter(datetimeToLogString(self._now()), request)
+        return line
 
     def open_route(self, method: str, path: str, handler: Callable[[], Response]) -> None:
         """A route for everybody; it learns nothing of the request."""
