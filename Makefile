@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Re-made when the lock or the metadata change.
 STAMP  := $(VENV)/.installed
 
-.PHONY: help venv demo test lint format docs lock clean
+.PHONY: help venv demo test bench lint format docs lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ demo: venv ## run a server and three agents here, and jobs on them (KEEP=1 leave
 
 test: venv ## run all tests (TESTS=path or ARGS=… for some)
 	$(BIN)/python -m pytest $(ARGS) $(TESTS)
+
+bench: venv ## measure every goal of docs/performance.md (ARGS="job --tenth --json FILE" for some; an hour for all)
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 lint: venv ## ruff and mypy, strict
 	$(BIN)/ruff format --check .
