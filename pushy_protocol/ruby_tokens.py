@@ -280,6 +280,8 @@ def _escaped(text: str, at: int, delimiters: str, *, interpolated: bool, raw: bo
     if raw:
         # A delimiter is escaped for Ruby only, unless it means something in an expression too.
         said = text[at]
+        if said == "\n":
+            return at + 1, ""
         return at + 1, said if said in delimiters and said not in r".|()[]{}+*?^$<>" else f"\\{said}"
     if not interpolated:
         return at + 1, text[at] if text[at] in {"\\", *delimiters} else f"\\{text[at]}"

@@ -102,6 +102,7 @@ def test_a_knife_rb() -> None:
         (r"/^a\/b (\w+)$/i", Regex(r"^a/b (\w+)$", "i")),
         (r"%r{^/usr/(a{2})\}$}", Regex(r"^/usr/(a{2})\}$")),
         ("(/a b/)", Regex("a b")),
+        ("(/a\\\nb/)", Regex("ab")),
     ],
 )
 def test_literals(source: str, expected: Value) -> None:
