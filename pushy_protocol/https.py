@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol as BodyProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
@@ -64,6 +64,18 @@ class Answer:
         return f"HTTP {self.status}: {' '.join(text.split())[:500] or 'no text'}"
 
 
+class _QuietFactory(_HTTP11ClientFactory):
+    """Does not log each connection that begins and ends."""
+
+    noisy = False
+
+
+class _Pool(HTTPConnectionPool):
+    """Makes quiet connections; Twisted has no other way to say so."""
+
+    _factory = _QuietFactory
+
+
 def make_client(
     reactor: object, policy: Policy, *, connections: int = 0, connect_timeout: float = REQUEST_TIMEOUT
 ) -> HTTPClient:
@@ -71,7 +83,7 @@ def make_client(
 
     :param connections: how many are kept open to a server between requests; without any, each request makes its own
     """
-    pool = HTTPConnectionPool(reactor, persistent=connections > 0)
+    pool = _Pool(reactor, persistent=connections > 0)  # type: ignore[no-untyped-call]  # Twisted's
     pool.maxPersistentPerHost = connections
     return HTTPClient(cast("IAgent", Agent(reactor, policy, connectTimeout=connect_timeout, pool=pool)))
 

@@ -6,15 +6,11 @@ from attrs import field, frozen
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from pushy_protocol.http_signing import SigningError, parse
-from pushyd.identity.interface import Caller, Identity, Principal
+from pushyd.identity.interface import Caller, Identity, Principal, UnknownOrganization, no_organization
 
 
 class NotAssociated(Exception):
     """A principal that is known, but not of this organization; the text is for it."""
-
-
-class UnknownOrganization(Exception):
-    """There is no such organization; the text is for the caller."""
 
 
 @frozen(kw_only=True)
@@ -38,11 +34,12 @@ async def authenticate(
     :param now: seconds since the epoch
     :raise SigningError: it is not known who it is
     :raise UnknownOrganization: a known user asks for an organization that is not
+    :raise IdentityUnavailable: it cannot be found out
     :raise NotAssociated: a known user asks for an organization that is not its own
     """
     user, key, owners = await _owners(identity, organization, signature, now)
     if not await identity.organization_exists(organization):
-        raise UnknownOrganization(f"organization '{organization}' does not exist.")
+        raise UnknownOrganization(no_organization(organization))
     members = [principal for principal in owners if principal.associated]
     if not members:
         raise NotAssociated(f"'{user}' is not associated with organization '{organization}'")

@@ -1,13 +1,12 @@
 """Who may do what: section 2 of the protocol, as rules over a caller and the groups of its organization."""
 
-from collections.abc import Mapping
 from enum import Enum
 
-from pushyd.identity.interface import Caller, Group, Identity
+from pushyd.identity.interface import Caller, Identity
 from pushyd.store.interface import ADMINS
 
-_READERS = "pushy_job_readers"
-_WRITERS = "pushy_job_writers"
+READERS = "pushy_job_readers"
+WRITERS = "pushy_job_writers"
 
 
 class Right(Enum):
@@ -27,16 +26,16 @@ async def may(identity: Identity, caller: Caller, right: Right) -> bool:
     """
     if right is Right.ADMINISTER_SERVER and caller.organization != await identity.founding_organization():
         return False
-    groups = await identity.groups(caller.organization)
     match right:
         case Right.READ:
-            return _READERS not in groups or is_member(caller, _READERS, groups)
+            return await _is_member(identity, caller, READERS) is not False
         case Right.WRITE:
-            return is_member(caller, _WRITERS if _WRITERS in groups else ADMINS, groups)
+            is_writer = await _is_member(identity, caller, WRITERS)
+            return await is_member(identity, caller, ADMINS) if is_writer is None else is_writer
         case Right.CREATE_CLIENT:
-            return is_validator(caller) or is_member(caller, ADMINS, groups)
+            return is_validator(caller) or await is_member(identity, caller, ADMINS)
         case Right.ADMINISTER | Right.ADMINISTER_SERVER:
-            return is_member(caller, ADMINS, groups)
+            return await is_member(identity, caller, ADMINS)
 
 
 def is_validator(caller: Caller) -> bool:
@@ -54,17 +53,26 @@ def validator_of(organization: str) -> str:
     return f"{organization}-validator"
 
 
-def is_member(caller: Caller, group: str, groups: Mapping[str, Group]) -> bool:
+async def is_member(identity: Identity, caller: Caller, group: str) -> bool:
     """Whether the caller is in the group, or in one of its groups, to any depth; cycles end."""
+    return await _is_member(identity, caller, group) or False
+
+
+async def _is_member(identity: Identity, caller: Caller, group: str) -> bool | None:
+    """The same; None where there is no such group."""
     seen: set[str] = set()
     waiting = [group]
+    is_there = False
     while waiting:
         name = waiting.pop()
-        if name in seen or name not in groups:
+        if name in seen:
             continue
         seen.add(name)
-        members = groups[name]
+        members = await identity.group(caller.organization, name)
+        if members is None:
+            continue
+        is_there = is_there or name == group
         if (caller.is_user and caller.name in members.users) or (caller.is_client and caller.name in members.clients):
             return True
         waiting.extend(members.groups)
-    return False
+    return False if is_there else None

@@ -1,12 +1,25 @@
-"""Where principals and groups come from: pushyd's own store, or (later) a Chef Server."""
+"""Where principals and groups come from: pushyd's own store, or a Chef Server."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from attrs import frozen
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from pushyd.store.interface import IdentityStore
+
+
+class IdentityUnavailable(Exception):
+    """Where identities come from does not answer, or not as it should; the text is for the caller."""
+
+
+class UnknownOrganization(Exception):
+    """There is no such organization; the text is for the caller."""
+
+
+def no_organization(name: str) -> str:
+    """What is said where there is no such organization."""
+    return f"organization '{name}' does not exist."
 
 
 @frozen(kw_only=True)
@@ -43,19 +56,22 @@ class Group:
 
 
 class Identity(Protocol):
-    """Who and what there is. Every method may raise the backend's own unavailability error."""
+    """Who and what there is. Every method may raise :class:`IdentityUnavailable`, or the store's `StoreUnavailable`."""
 
     async def organization_exists(self, name: str) -> bool:
         """Whether there is such an organization."""
 
     async def principals(self, organization: str, name: str) -> Sequence[Principal]:
-        """Everyone of that name: the user, associated with the organization or not, and its client."""
+        """Everyone of that name: the user, associated with the organization or not, and its client.
 
-    async def groups(self, organization: str) -> Mapping[str, Group]:
-        """The groups of an organization by name."""
+        :raise UnknownOrganization: there is none, and without it nobody is known
+        """
+
+    async def group(self, organization: str, name: str) -> Group | None:
+        """A group of an organization, or None."""
 
     async def founding_organization(self) -> str:
-        """The organization that was made first, whose `admins` administer the server."""
+        """The organization that was made first, whose `admins` administer the server; empty where there is none."""
 
 
 class Directory(Identity, Protocol):

@@ -55,8 +55,8 @@ class LocalIdentity:
 
         return await self._get(("principals", organization, name), load)
 
-    async def groups(self, organization: str) -> Mapping[str, Group]:
-        """The groups of an organization by name."""
+    async def group(self, organization: str, name: str) -> Group | None:
+        """A group of an organization, or None."""
 
         async def load() -> Mapping[str, Group]:
             return {
@@ -64,7 +64,7 @@ class LocalIdentity:
                 for name, group in (await self.kept.groups(organization)).items()
             }
 
-        return await self._get(("groups", organization), load)
+        return (await self._get(("groups", organization), load)).get(name)
 
     async def change(self, made: Awaitable[int]) -> None:
         """Wait for a change that the store makes; when this returns, all methods here know of it."""

@@ -10,7 +10,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from pushy_protocol.api import ErrorBody, InvalidRequest, encode
 from pushy_protocol.http_signing import SigningError
-from pushyd.identity.authenticate import NotAssociated, UnknownOrganization
+from pushyd.identity.authenticate import NotAssociated
+from pushyd.identity.interface import IdentityUnavailable, UnknownOrganization
 from pushyd.store.interface import StoreUnavailable
 
 JSON = "application/json"
@@ -50,6 +51,7 @@ _ANSWERS: list[tuple[type[Exception], Callable[..., Response]]] = [
     (InvalidRequest, lambda error: _error(400, *error.args)),
     (NotAssociated, lambda error: _error(403, str(error))),
     (UnknownOrganization, lambda error: _error(404, str(error))),
+    (IdentityUnavailable, lambda error: _error(502, str(error))),
     (StoreUnavailable, lambda _: _error(503, "The server cannot reach its database. Try again.")),
     (
         MethodNotAllowed,

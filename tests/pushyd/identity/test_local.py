@@ -88,7 +88,9 @@ class LocalIdentityTests(SynchronousTestCase):
         return [key for principal in found for key in principal.public_keys]
 
     def admins(self) -> set[str]:
-        return set(self.successResultOf(begin(self.identity.groups("acme")))["admins"].users)
+        group = self.successResultOf(begin(self.identity.group("acme", "admins")))
+        assert group is not None
+        return set(group.users)
 
     def test_what_is_held_costs_the_store_nothing(self) -> None:
         for _ in range(3):
