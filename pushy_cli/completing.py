@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+COMPLETE_VARIABLE = "_PUSHY_COMPLETE"
+"""The environment variable by which a shell asks the program what could come next."""
+
 PATIENCE = 2.0
 """Seconds after which a completion is of no use any more."""
 

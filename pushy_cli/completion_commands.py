@@ -3,12 +3,9 @@
 from typing import Any
 
 import click
-from click.shell_completion import get_completion_class
 
-from pushy_cli.options import Command, common_options
-
-COMPLETE_VARIABLE = "_PUSHY_COMPLETE"
-"""The environment variable by which the script asks the program."""
+from pushy_cli.completing import COMPLETE_VARIABLE
+from pushy_cli.options import Command, common_options, tell
 
 
 @click.command(cls=Command)
@@ -23,7 +20,10 @@ def completion(ctx: click.Context, shell: str) -> None:
     zsh, in ~/.zshrc, after compinit:     eval "$(pushy completion zsh)"
     fish, in ~/.config/fish/config.fish:  pushy completion fish | source
     """
+    from click.shell_completion import get_completion_class
+
     kind: Any = get_completion_class(shell)
     script = kind(ctx.find_root().command, {}, "pushy", COMPLETE_VARIABLE)
     # Not its source(), which first runs the shell to ask for its version.
-    click.echo(script.source_template % script.source_vars())
+    text = script.source_template % script.source_vars()
+    tell(ctx, {"shell": shell, "script": text}, name=shell, text=text)

@@ -14,7 +14,10 @@ from pushy_cli.params import Count, JobId, Moment, Named
 _STATUSES = ("new", "voting", "running", "complete", "quorum_failed", "timed_out", "aborted", "crashed")
 
 
-@click.group(cls=Group)
+@click.group(
+    cls=Group,
+    elsewhere={name: f"pushy_cli.start_commands:{name}" for name in ("start", "rerun", "watch")},
+)
 def job() -> None:
     """Start jobs, follow them, and look at them."""
 

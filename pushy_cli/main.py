@@ -9,14 +9,19 @@ from typing import NoReturn
 
 import click
 
-from pushy_cli.completion_commands import COMPLETE_VARIABLE, completion
-from pushy_cli.config_commands import config
+from pushy_cli.completing import COMPLETE_VARIABLE
 from pushy_cli.errors import INTERRUPTED, reader_has_gone
-from pushy_cli.identity_commands import client, group, user
-from pushy_cli.job_commands import job
-from pushy_cli.node_commands import node
-from pushy_cli.options import Group, common_options
-from pushy_cli.start_commands import FOLLOWED_JOB_COMMANDS
+from pushy_cli.options import Group, common_options, tell
+
+_COMMANDS = {
+    "client": "pushy_cli.identity_commands:client",
+    "completion": "pushy_cli.completion_commands:completion",
+    "config": "pushy_cli.config_commands:config",
+    "group": "pushy_cli.identity_commands:group",
+    "job": "pushy_cli.job_commands:job",
+    "node": "pushy_cli.node_commands:node",
+    "user": "pushy_cli.identity_commands:user",
+}
 
 
 def _version() -> str:
@@ -31,7 +36,11 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool)
         ctx.exit()
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(
+    cls=Group,
+    elsewhere=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -55,20 +64,13 @@ def cli() -> None:
     """
 
 
-for command in FOLLOWED_JOB_COMMANDS:
-    job.add_command(command)
-for command in (job, node, client, user, group, config, completion):
-    cli.add_command(command)
-
-
 @cli.command("version")
 @common_options
 @click.pass_context
 def show_version(ctx: click.Context) -> None:
     """Show the version."""
-    forms = {"json": '{"version": "%s"}', "yaml": "version: %s", "names": "%s"}
-    form = forms.get(ctx.find_root().ensure_object(dict).get("format", "text"), "pushy %s")
-    click.echo(form % _version())
+    version = _version()
+    tell(ctx, {"version": version}, name=version, text=f"pushy {version}")
 
 
 def main() -> NoReturn:

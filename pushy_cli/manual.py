@@ -24,7 +24,9 @@ _VARIABLES = {
     "PUSHY_SERVER_URL, PUSHY_CLIENT_NAME, PUSHY_CLIENT_KEY, PUSHY_CA_FILE, PUSHY_PROFILE": (
         "As the options of the same names, which take precedence. PUSHY_CLIENT_KEY may be the key itself, in PEM."
     ),
-    "HTTPS_PROXY, ALL_PROXY, NO_PROXY": "The HTTP proxy to go through, and for which hosts not to.",
+    "HTTPS_PROXY, ALL_PROXY, NO_PROXY": (
+        "The proxy to go through (http://, socks5://, each as [USER:PASSWORD@]HOST[:PORT]), and for which hosts not to."
+    ),
     "NO_COLOR": "If it is set, no colours are shown; they never are but on a terminal.",
     "TERM, LANG, LC_ALL": "Whether a line can be drawn anew, and whether bars may be other than ASCII.",
 }
@@ -40,7 +42,7 @@ FORMATS = {
     "job list": "a list of jobs, without their nodes. Names: their ids.",
     "job output": "`{NODE: {stdout, stderr}}`; with --to-dir the list of files. Names: the nodes that wrote something.",
     "job abort": "`{id}`. Names: the id.",
-    "job purge": "`{deleted}`: how many.",
+    "job purge": "`{deleted}`: how many, null where the server does not tell. Names: none.",
     "node status": "a list of `{node_name, status: online|offline, availability: available|unavailable}`.",
     "node list": "a list of names.",
     "node show": "Chef's node object, with `push`: `{status, availability}`.",
@@ -48,9 +50,14 @@ FORMATS = {
     "client list, user list, group list": "a list of names.",
     "client show, user show, group show, group add, group remove": "Chef's object.",
     "client create, user create": "`{name}`, with `key_file` or (--print-key) `private_key`.",
-    "config check": "a list of `{step, ok: true|false|null, told, hint}`. Names: the steps that failed.",
-    "config show": "`{server_url, client_name, client_key, trusted, verify_tls, request_timeout}`.",
+    "client delete, user delete, group delete, group create, user add, user remove": "`{name}`.",
+    "config init, config check": "a list of `{step, ok: true|false|null, told, hint}`. Names: the steps that failed.",
+    "config show": (
+        "`{server_url, client_name, client_key, trusted, verify_tls, request_timeout}`, `client_key` is its path. "
+        "Names: the client's."
+    ),
     "config fetch-ca": "`{file, sha256}`. Names: the file.",
+    "completion": "`{shell, script}`. Names: the shell's.",
     "version": "`{version}`.",
 }
 
@@ -119,7 +126,8 @@ def _walk(command: click.Command, parent: click.Context | None) -> Iterator[Page
     with click.Context(command, info_name="pushy" if parent is None else name, parent=parent) as ctx:
         children: list[click.Command] = []
         if isinstance(command, click.Group):
-            children = [command.commands[child] for child in command.list_commands(ctx)]
+            names = command.list_commands(ctx)
+            children = [child for name in names if (child := command.get_command(ctx, name))]
         own = [
             _record(option, ctx)
             for option in command.get_params(ctx)

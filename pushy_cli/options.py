@@ -1,6 +1,8 @@
 """Options that every command takes, and how a command's help is laid out. Imports little but click."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -34,10 +36,27 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """A group of such commands."""
+    """A group of such commands. Those of `elsewhere` are imported when they are named, or listed."""
 
     command_class = Command
     group_class = type
+
+    def __init__(self, *args: Any, elsewhere: Mapping[str, str] = MappingProxyType({}), **kwargs: Any) -> None:
+        """:param elsewhere: commands by name: ``MODULE:VARIABLE``"""
+        super().__init__(*args, **kwargs)
+        self._elsewhere = elsewhere
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, sorted."""
+        return sorted({*super().list_commands(ctx), *self._elsewhere})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if where := self._elsewhere.get(cmd_name):
+            module, _, variable = where.partition(":")
+            command: click.Command = getattr(import_module(module), variable)
+            return command
+        return super().get_command(ctx, cmd_name)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)
@@ -114,6 +133,24 @@ def view_options(function: F) -> F:
     diff = click.option("--diff", "view", flag_value="diff", help="Show how it differs from what most nodes wrote.")
     grouped = click.option("--grouped", "view", flag_value="grouped", default="grouped", hidden=True)
     return by_node(diff(grouped(function)))
+
+
+def wanted_format(ctx: click.Context) -> str:
+    """``text``, ``json``, ``yaml`` or ``names``."""
+    return str(ctx.find_root().ensure_object(dict).get("format", "text"))
+
+
+def tell(ctx: click.Context, value: object, *, name: str, text: str) -> None:
+    """Print the result of a command that asks nobody, in the format that is wanted."""
+    match wanted_format(ctx):
+        case "text":
+            click.echo(text)
+        case "names":
+            click.echo(name)
+        case kind:
+            from pushy_cli.results import structured  # not for what is only text
+
+            click.echo(structured(value, kind).rstrip("\n"))
 
 
 def run(ctx: click.Context, command: Any) -> None:

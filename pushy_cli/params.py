@@ -2,9 +2,12 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -75,8 +78,10 @@ class JobId(click.ParamType[str, str]):
             self.fail(f"{value!r} is not 32 hexadecimal digits, nor 'last'", param, ctx)
         return job_id
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
         """The newest jobs, each with its command."""
+        from click.shell_completion import CompletionItem
+
         from pushy_cli.completing import job_ids
 
         jobs = [("last", "the newest job"), *job_ids(ctx)]
@@ -96,8 +101,10 @@ class Named(click.ParamType[str, str]):
             self.fail(f"{value!r} is no name of a {self.name}", param, ctx)
         return value
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
         """The names that begin so."""
+        from click.shell_completion import CompletionItem
+
         from pushy_cli.completing import names
 
         return [CompletionItem(name) for name in names(ctx, self.name) if name.startswith(incomplete)]
@@ -108,6 +115,6 @@ class NodeWord(click.ParamType[str, str]):
 
     name = "node"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
         """The nodes that begin so."""
         return Named("node").shell_complete(ctx, param, incomplete)

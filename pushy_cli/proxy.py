@@ -1,10 +1,9 @@
-"""Connections by way of an HTTP proxy, as ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` of the environment say.
+"""Connections by way of a proxy, as ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` of the environment say.
 
-The proxy only passes bytes on (``CONNECT``), so TLS is with the server itself and signatures hold. Proxies that are
-reached over TLS or SOCKS are not supported.
+The proxy only passes bytes on, so TLS is with the server itself and signatures hold. How it is asked to is in
+:mod:`pushy_cli.handshakes`. Proxies that are reached over TLS are not supported.
 """
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,19 +20,27 @@ from zope.interface import implementer
 
 from pushy_cli.errors import ConfigurationError
 from pushy_cli.faults import ProxyRefusal
+from pushy_cli.handshakes import MAX_ANSWER, Handshake, Login, Refused, http_connect, socks5
 from pushy_cli.tls import Policy
 
-_MAX_ANSWER = 16 * 1024
 _VARIABLES = {"https": ("https_proxy", "all_proxy"), "http": ("http_proxy", "all_proxy")}
+# By the scheme of the proxy's URL: how it is asked, and its port by default. The proxy looks names up in any case,
+# so that curl's difference between socks5 and socks5h is none here.
+_KINDS = {"http": (http_connect, 80), "socks5": (socks5, 1080), "socks5h": (socks5, 1080), "socks": (socks5, 1080)}
 
 
 @frozen(kw_only=True)
 class Proxy:
-    """Where the proxy is, and what it wants to be told of us."""
+    """Where the proxy is, of which kind, and what it wants to be told of us."""
 
+    kind: str = "http"
     host: str
     port: int
-    authorization: str | None = field(default=None, repr=False)
+    login: Login | None = field(default=None, repr=False)
+
+    def handshake(self, host: str, port: int) -> Handshake:
+        """What to say to be connected to a server."""
+        return _KINDS[self.kind][0](host, port, self.login)
 
 
 def proxy_for(url: str, environment: Mapping[str, str]) -> Proxy | None:
@@ -73,18 +80,16 @@ def _is_excepted(host: str, port: int | None, exceptions: str) -> bool:
 def _parse(variable: str, value: str) -> Proxy:
     try:
         parts = urlsplit(value if "://" in value else f"http://{value}")
-        host, port = parts.hostname, parts.port or 80
+        host, port = parts.hostname, parts.port
     except ValueError:
-        host, port = None, 0
-    if not host or parts.scheme != "http":
+        host, port = None, None
+    if not host or parts.scheme not in _KINDS:
         raise ConfigurationError(
-            f"{variable}: expected http://[USER:PASSWORD@]HOST[:PORT]",
+            f"{variable}: expected http://[USER:PASSWORD@]HOST[:PORT], or the same with socks5://",
             "Mend the variable, or name the host in NO_PROXY.",
         )
-    user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username is not None else ""
-    return Proxy(
-        host=host, port=port, authorization=f"Basic {base64.b64encode(user.encode()).decode()}" if user else None
-    )
+    login = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
+    return Proxy(kind=parts.scheme, host=host, port=port or _KINDS[parts.scheme][1], login=login)
 
 
 @implementer(IAgentEndpointFactory)
@@ -102,7 +107,7 @@ class ProxyEndpoints:
         """An endpoint for a server's URL; Twisted calls it."""
         to_proxy = HostnameEndpoint(self._reactor, self._proxy.host, self._proxy.port, self._timeout)
         # To mypy, zope's interfaces are classes that nobody is an instance of.
-        tunnel: Any = _TunnelEndpoint(to_proxy, self._proxy, f"{uri.host.decode('ascii')}:{uri.port}")
+        tunnel: Any = _TunnelEndpoint(to_proxy, self._proxy, uri.host.decode("ascii"), uri.port)
         if uri.scheme != b"https":
             return tunnel
         creator: Any = self._policy.creatorForNetloc(uri.host, uri.port)
@@ -111,17 +116,18 @@ class ProxyEndpoints:
 
 @implementer(IStreamClientEndpoint)
 class _TunnelEndpoint:
-    def __init__(self, to_proxy: Any, proxy: Proxy, target: str) -> None:
+    def __init__(self, to_proxy: Any, proxy: Proxy, host: str, port: int) -> None:
         self._to_proxy = to_proxy
         self._proxy = proxy
-        self._target = target
+        self._host = host
+        self._port = port
 
     def connect(self, factory: Any) -> Deferred[Any]:
         """Connect to the proxy, have it connect to the target, and only then begin the factory's protocol."""
         return Deferred.fromCoroutine(self._connect(factory))
 
     async def _connect(self, factory: Any) -> Any:
-        tunnel = await self._to_proxy.connect(Factory.forProtocol(lambda: _Tunnel(self._proxy, self._target)))
+        tunnel = await self._to_proxy.connect(Factory.forProtocol(self._tunnel))
         try:
             await tunnel.opened
         except BaseException:
@@ -129,51 +135,70 @@ class _TunnelEndpoint:
             raise
         return tunnel.begin(factory.buildProtocol(tunnel.transport.getPeer()))
 
+    def _tunnel(self) -> "_Tunnel":
+        return _Tunnel(self._proxy, self._proxy.handshake(self._host, self._port))
+
 
 class _Tunnel(Protocol):
     """Speaks with the proxy; then passes all on to the protocol of the connection proper."""
 
     transport: Any
 
-    def __init__(self, proxy: Proxy, target: str) -> None:
+    def __init__(self, proxy: Proxy, handshake: Handshake) -> None:
         self.opened: Deferred[None] = Deferred()
         self._proxy = proxy
-        self._target = target
-        self._answer = b""
+        self._handshake = handshake
+        self._wanted: int | bytes = 0
+        self._heard = b""
         self._inner: Any = None
 
     def connectionMade(self) -> None:
-        lines = [f"CONNECT {self._target} HTTP/1.1", f"Host: {self._target}"]
-        if self._proxy.authorization:
-            lines.append(f"Proxy-Authorization: {self._proxy.authorization}")
-        self.transport.write("\r\n".join([*lines, "", ""]).encode())
+        self._go_on(None)
 
     def dataReceived(self, data: bytes) -> None:
         if self._inner is not None:
             self._inner.dataReceived(data)
             return
-        self._answer += data
-        head, end, _rest = self._answer.partition(b"\r\n\r\n")
-        if not end and len(self._answer) <= _MAX_ANSWER:
-            return
-        if not self.opened.called:
-            status = head.split(b"\r\n")[0].split(b" ", 2)
-            if end and status[0].startswith(b"HTTP/1.") and status[1:2] and status[1].startswith(b"2"):
-                self.opened.callback(None)
-            else:
-                self._refuse(b" ".join(status[1:]).decode("ascii", "replace")[:200] if end else "no HTTP")
+        self._heard += data
+        while not self.opened.called and (answer := self._answer()) is not None:
+            self._heard = self._heard[len(answer) :]
+            self._go_on(answer)
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]  # as Twisted declares it
         if self._inner is not None:
             self._inner.connectionLost(reason)
-        elif not self.opened.called:
+        else:
             self._refuse("it closed the connection")
 
     def begin(self, inner: Any) -> Any:
         """From now on, this is `inner`'s connection."""
         self._inner = inner
         inner.makeConnection(self.transport)
+        if self._heard:
+            inner.dataReceived(self._heard)
         return inner
 
+    def _answer(self) -> bytes | None:
+        """What the handshake waits for, once it is here."""
+        if isinstance(self._wanted, int):
+            return self._heard[: self._wanted] if len(self._heard) >= self._wanted else None
+        head, end, _ = self._heard.partition(self._wanted)
+        if end:
+            return head + end
+        if len(self._heard) > MAX_ANSWER:
+            self._refuse("its answer has no end")
+        return None
+
+    def _go_on(self, answer: bytes | None) -> None:
+        try:
+            say, self._wanted = next(self._handshake) if answer is None else self._handshake.send(answer)
+        except StopIteration:
+            self.opened.callback(None)
+        except Refused as error:
+            self._refuse(str(error))
+        else:
+            self.transport.write(say)
+
     def _refuse(self, why: str) -> None:
-        self.opened.errback(ProxyRefusal(f"the proxy {self._proxy.host}:{self._proxy.port} refuses: {why}"))
+        if not self.opened.called:
+            self.opened.errback(ProxyRefusal(f"the proxy {self._proxy.host}:{self._proxy.port} refuses: {why}"))

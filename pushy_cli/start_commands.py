@@ -208,9 +208,6 @@ def watch(ctx: click.Context, /, job_id: str, **how: Any) -> None:
     run(ctx, lambda session: starting.watch(session, job_id, following))
 
 
-FOLLOWED_JOB_COMMANDS = (start, rerun, watch)
-
-
 def _how(
     *,
     nowait: bool,

@@ -26,7 +26,9 @@ def helps(command: click.Command, parent: click.Context | None = None) -> Iterat
         yield f"$ {ctx.command_path} --help\n{command.get_help(ctx)}\n"
         if isinstance(command, click.Group):
             for name in command.list_commands(ctx):
-                yield from helps(command.commands[name], ctx)
+                child = command.get_command(ctx, name)
+                assert child is not None
+                yield from helps(child, ctx)
 
 
 def test_help() -> None:
@@ -40,9 +42,8 @@ def test_pages() -> None:
 
 
 def test_every_command_says_its_formats() -> None:
-    told = {f"pushy {name.strip()}" for names in manual.FORMATS for name in names.split(",")}
-    named = {page.name for page in manual.pages()}
-    assert told <= named
+    told = [f"pushy {name.strip()}" for names in manual.FORMATS for name in names.split(",")]
+    assert sorted(told) == sorted(page.name for page in manual.pages() if not page.commands)
 
 
 def test_man_pages_are_made_of_the_requests_that_man_knows() -> None:
