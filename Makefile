@@ -19,6 +19,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--config-settings editable_mode=compat --editable .
+	$(BIN)/python -m compileall -q pushy_protocol pushyd pushy_agent pushy_cli
 	touch $@
 
 demo: venv ## run a server and three agents here, and jobs on them (KEEP=1 leaves it running)

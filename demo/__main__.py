@@ -41,7 +41,7 @@ ACTS = (
         title="A job that fails on one node (exit status 1)",
         arguments=("job", "start", "--capture", "check-disk", *NODES),
         status=1,
-        shows=("No space left on db1", "exit status 3"),
+        shows=("No space left on db1", "exit 3"),
     ),
     Act(
         title="A job that misses its quorum: two nodes do not allow it, so it runs nowhere (exit status 3)",

@@ -23,17 +23,22 @@ def job() -> None:
 
 
 @job.command()
+@click.option(
+    "-L", "by_node", is_flag=True, help="Show each node by itself: its status, how it ended, how long it took."
+)
 @common_options
 @click.argument("job_id", metavar="ID", type=JobId())
 @click.pass_context
-def status(ctx: click.Context, job_id: str) -> None:
+def status(ctx: click.Context, job_id: str, by_node: bool) -> None:
     """Show job ID and its nodes; 'last' is the newest job.
+
+    Nodes whose command ended alike are shown together, with how long it took there.
 
     Exits with 0 whatever became of the job, and with 1 if there is none with that id.
     """
     from pushy_cli import jobs
 
-    run(ctx, lambda session: jobs.status(session, job_id))
+    run(ctx, lambda session: jobs.status(session, job_id, by_node=by_node))
 
 
 @job.command("list")

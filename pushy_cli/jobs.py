@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from pushy_cli import captured, render
+from pushy_cli import captured, job_text, render
 from pushy_cli.api import JobQuery
 from pushy_cli.errors import USAGE, CliError, ConfigurationError, Conflict, UnknownJob
 from pushy_cli.output_text import View, blocks
@@ -27,10 +27,11 @@ class Rejection(CliError):
     status = USAGE
 
 
-async def status(session: Session, job_id: str) -> int:
+async def status(session: Session, job_id: str, *, by_node: bool) -> int:
     """Show a job."""
+    shown = job_text.job_by_node if by_node else job_text.job_details
     job = await session.server.job(await resolve_id(session, job_id))
-    session.show(job, names=_nodes(job), text=lambda style: render.job_details(job, style))
+    session.show(job, names=_nodes(job), text=lambda style: shown(job, style))
     return SUCCEEDED
 
 
@@ -40,7 +41,7 @@ async def list_jobs(session: Session, query: JobQuery) -> int:
     session.show(
         jobs,
         names=[job.id for job in jobs],
-        text=lambda style: render.job_table(jobs, style),
+        text=lambda style: job_text.job_table(jobs, style),
         empty="There are no such jobs." if query.parameters() else "There are no jobs yet.",
     )
     return SUCCEEDED

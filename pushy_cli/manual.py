@@ -34,7 +34,8 @@ _VARIABLES = {
 FORMATS = {
     "job start, job rerun, job watch": (
         "the job as the API has it (`id`, `command`, `status`, `run_timeout`, `created_at`, `updated_at`, `nodes`: "
-        "names by status, `reasons`: texts by name, and what was given of `user`, `dir`, `env`, `capture_output`), "
+        "names by status, `reasons`: texts by name, `node_details`: by name `{status, reason, exit_status, signal, "
+        "started_at, finished_at, duration}`, and what was given of `user`, `dir`, `env`, `capture_output`), "
         "with `output`: `{NODE: {stdout, stderr}}` where it was captured; with --nowait `{id, uri}`; with --dry-run "
         "`{command, quorum, enough, nodes: {available, unavailable, offline}}`. Names: the job's id."
     ),

@@ -11,10 +11,8 @@ from typing import TypeVar
 
 from attrs import frozen
 
-from pushy_cli.folding import fold
-from pushy_cli.standing import Standing, standing_of
-from pushy_protocol.api import Job, JobRequest
-from pushy_protocol.states import JobStatus, NodeStatus
+from pushy_cli.standing import Standing
+from pushy_protocol.states import NodeStatus
 from pushy_protocol.timestamps import format_iso8601, parse_rfc1123
 
 # The order in which statuses are told: results, then what never ran, then what goes on.
@@ -29,13 +27,6 @@ COLOURS = {
     **dict.fromkeys(("failed", "crashed", "timed_out", "aborted", "quorum_failed", "offline"), BAD),
     **dict.fromkeys(("nacked", "unavailable", "was_ready"), WARNING),
     **dict.fromkeys(("new", "voting", "running", "ready"), BUSY),
-}
-_ENDINGS: dict[str, str] = {
-    JobStatus.COMPLETE: "is complete",
-    JobStatus.QUORUM_FAILED: "missed its quorum",
-    JobStatus.TIMED_OUT: "timed out",
-    JobStatus.ABORTED: "was aborted",
-    JobStatus.CRASHED: "crashed",
 }
 _COLOURED_COLUMNS = {"STATUS", "AVAILABILITY"}
 _BAR_WIDTH = 20
@@ -88,18 +79,18 @@ def duration(seconds: float) -> str:
 
 def change_line(standing: Standing) -> str:
     """Where a job stands in a plain line, for where progress cannot be redrawn."""
-    told = [f"{number} {_words(status)}" for status, number in _ordered(standing.counts)]
-    return f"{_words(standing.status)}: {', '.join(told)}"
+    told = [f"{number} {words(status)}" for status, number in by_rank(standing.counts)]
+    return f"{words(standing.status)}: {', '.join(told)}"
 
 
 def progress_line(standing: Standing, elapsed: float, style: Style) -> str:
     """Where a job stands in one line that fits the width: status, time, bar, and as many counts as have room."""
     done, total = standing.settled, standing.total
-    pieces = [(f"{_words(standing.status):7}", BOLD), (duration(elapsed), "")]
+    pieces = [(f"{words(standing.status):7}", BOLD), (duration(elapsed), "")]
     if style.width is None or style.width >= 60:
         pieces.append((bar(done, total, style), BUSY))
     pieces.append((f"{done}/{total}", ""))
-    pieces += [(f"{n} {_words(status)}", COLOURS.get(status, "")) for status, n in _ordered(standing.counts)]
+    pieces += [(f"{n} {words(status)}", COLOURS.get(status, "")) for status, n in by_rank(standing.counts)]
     return _fitted(pieces, style)
 
 
@@ -115,104 +106,12 @@ def bar(done: int, total: int, style: Style) -> str:
     return full * filled + rest * (_BAR_WIDTH - filled)
 
 
-def summary(job: Job, style: Style, elapsed: float | None = None) -> str:
-    """How a job ended (or stands): a headline, then the nodes by status and reason, their names folded."""
-    standing = standing_of(job)
-    number, total = standing.counts, standing.total
-    succeeded = number.get(NodeStatus.SUCCEEDED, 0)
-    if job.status == JobStatus.QUORUM_FAILED:
-        told = f"{number.get(NodeStatus.WAS_READY, 0)} of {_nodes(total)} ready"
-    else:
-        told = f"{succeeded} of {_nodes(total)} succeeded"
-    colour = GOOD if succeeded == total and total else COLOURS.get(job.status, "")
-    if job.status == JobStatus.COMPLETE and succeeded < total:
-        colour = WARNING
-    ending = _ENDINGS.get(job.status, f"is {_words(job.status)}")
-    took = "" if elapsed is None else f", in {duration(elapsed)}"
-    headline = f"Job {plain(job.id)} {paint(ending, colour, style)}: {told}{took}."
-    return "\n".join([headline, *_status_rows(job, style)])
-
-
-def dry_run(request: JobRequest, nodes: Mapping[str, Sequence[str]], quorum: float, style: Style) -> str:
-    """Who would be asked to run a job, and whether they are enough."""
-    available = len(nodes.get("available", ()))
-    enough = available >= quorum
-    verdict = (
-        paint("The quorum would be reached", GOOD, style) if enough else paint("The quorum would fail", BAD, style)
-    )
-    lines = [
-        f"Nothing was started. {verdict}: {available} of {_nodes(len(request.nodes))} available, {quorum:g} needed."
-    ]
-    present = [(kind, names) for kind, names in nodes.items() if names]
-    width = max(len(kind) for kind, _ in present)
-    for kind, names in present:
-        told = _wrapped(fold(names), width + 2 + 2 + len(str(len(request.nodes))) + 2, style)
-        count = f"{len(names):{len(str(len(request.nodes)))}}"
-        lines.append(f"  {paint(f'{kind:{width}}', COLOURS[kind], style)}  {count}  {told}")
-    return "\n".join(lines)
-
-
-def job_details(job: Job, style: Style) -> str:
-    """One job, for ``job status``. Values of environment variables are not shown: they may be secrets."""
-    facts = {
-        "Job": plain(job.id),
-        "Command": plain(job.command),
-        "Status": f"{paint(_words(job.status), COLOURS.get(job.status, ''), style)} since {_time(job.updated_at)}",
-        "Created": _time(job.created_at),
-        "Run timeout": f"{job.run_timeout:g} s",
-        "As user": plain(job.user or ""),
-        "In directory": plain(job.dir or ""),
-        "With env": plain(", ".join(job.env or ())),
-        "With file": "yes" if job.file_specified or job.file else "",
-        "Output": "captured" if job.capture_output else "",
-        "Nodes": str(standing_of(job).total),
-    }
-    return "\n".join([fact_lines(facts, style), *_status_rows(job, style)])
-
-
-def job_table(jobs: Iterable[Job], style: Style) -> str:
-    """Jobs in a table, in the order given."""
-    rows = [(plain(job.id), _words(job.status), _minute(job.created_at), plain(job.command)) for job in jobs]
-    return table(("ID", "STATUS", "CREATED", "COMMAND"), rows, style)
-
-
 def fact_lines(facts: Mapping[str, str], style: Style) -> str:
     """``Name:  value`` lines, without those that have no value."""
     return "\n".join(f"{paint(f'{name}:'.ljust(14), BOLD, style)}{value}" for name, value in facts.items() if value)
 
 
-def _status_rows(job: Job, style: Style) -> list[str]:
-    """``status  count  names (reason)``, one for each status and reason."""
-    reasons = job.reasons or {}
-    rows: list[tuple[str, list[str], str]] = []
-    for status, names in _by_status(job):
-        by_reason: dict[str, list[str]] = {}
-        for name in names:
-            reason = reasons.get(name, "")
-            by_reason.setdefault("" if reason == status else reason, []).append(name)
-        rows += [(status, group, reason) for reason, group in sorted(by_reason.items())]
-    status_width = max((len(status) for status, _, _ in rows), default=0)
-    count_width = max((len(str(len(group))) for _, group, _ in rows), default=0)
-    lines = []
-    for status, group, reason in rows:
-        told = f"{fold(group)} ({plain(reason)})" if reason else fold(group)
-        indent = 2 + status_width + 2 + count_width + 2
-        first = f"  {paint(f'{_words(status):{status_width}}', COLOURS.get(status, ''), style)}"
-        lines.append(f"{first}  {len(group):{count_width}}  {_wrapped(told, indent, style)}")
-    return lines
-
-
-def _by_status(job: Job) -> list[tuple[str, list[str]]]:
-    return [(status, names) for status, names in _ordered(job.nodes or {}) if names]
-
-
-def _ordered(by_status: Mapping[str, T]) -> list[tuple[str, T]]:
-    """What belongs to each status, in the order in which they are told; statuses that we do not know last."""
-    rank = {str(status): index for index, status in enumerate(_ORDER)}
-    return sorted(by_status.items(), key=lambda item: (rank.get(item[0], len(rank)), item[0]))
-
-
-def _wrapped(names: str, indent: int, style: Style) -> str:
+def wrapped(names: str, indent: int, style: Style) -> str:
     """Names broken after commas and spaces where they are wider than the place, and set in."""
     if style.width is None:
         return names
@@ -223,6 +122,12 @@ def _wrapped(names: str, indent: int, style: Style) -> str:
             lines.append("")
         lines[-1] += piece
     return f"\n{' ' * indent}".join(line.rstrip() for line in lines)
+
+
+def by_rank(by_status: Mapping[str, T]) -> list[tuple[str, T]]:
+    """What belongs to each status, in the order in which they are told; statuses that we do not know last."""
+    rank = {str(status): index for index, status in enumerate(_ORDER)}
+    return sorted(by_status.items(), key=lambda item: (rank.get(item[0], len(rank)), item[0]))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
@@ -277,15 +182,11 @@ def paint(text: str, colour: str, style: Style) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m" if style.colour and colour else text
 
 
-def _words(status: str) -> str:
+def words(status: str) -> str:
     return plain(status).replace("_", " ")
 
 
-def _nodes(number: int) -> str:
-    return f"{number} node" if number == 1 else f"{number} nodes"
-
-
-def _time(text: str) -> str:
+def time_of(text: str) -> str:
     """An RFC 1123 time as ``2026-01-31 12:00:00Z``, which sorts; what is none is shown as it is."""
     try:
         return format_iso8601(parse_rfc1123(text)).replace("T", " ")
@@ -296,11 +197,6 @@ def _time(text: str) -> str:
 def moment(epoch: float) -> str:
     """Seconds since the epoch as ``2026-01-31 12:00:00Z``."""
     return format_iso8601(epoch).replace("T", " ")
-
-
-def _minute(text: str) -> str:
-    """A time without its seconds, for a table, where room is dear."""
-    return re.sub(r":\d\dZ$", "Z", _time(text))
 
 
 def _spelled(match: re.Match[str]) -> str:

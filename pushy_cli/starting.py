@@ -9,7 +9,7 @@ from typing import cast
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 
-from pushy_cli import captured, render
+from pushy_cli import captured, job_text, render
 from pushy_cli.api import job_id_in
 from pushy_cli.errors import FAILED, CliError, NoAnswer
 from pushy_cli.folding import fold
@@ -221,7 +221,7 @@ async def _show_who_would_be_asked(session: Session, request: JobRequest) -> int
     session.show(
         {"command": request.command, "quorum": quorum, "enough": enough, "nodes": nodes},
         names=request.nodes,
-        text=lambda style: render.dry_run(request, nodes, quorum, style),
+        text=lambda style: job_text.dry_run(request, nodes, quorum, style),
     )
     return SUCCEEDED if enough else NONE_RAN
 
@@ -245,7 +245,7 @@ async def _show_end(session: Session, job: Job, elapsed: float | None, following
         return
     show_output(session, texts, following.view)
     if not following.quiet or exit_status(job) != SUCCEEDED:
-        console.result(render.summary(job, console.out_style, elapsed))
+        console.result(job_text.summary(job, console.out_style, elapsed))
 
 
 def _request(make: Callable[[Sequence[str]], JobRequest], nodes: Sequence[str]) -> JobRequest:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushy_cli import render
+from pushy_cli import job_text, render
 from pushy_cli.node_text import node_table
 from pushy_cli.output_text import View, blocks
 from pushy_cli.render import PIPE, Style
@@ -74,12 +74,12 @@ SUMMARIES = {
 
 @pytest.mark.parametrize(("ended", "text"), SUMMARIES.values(), ids=SUMMARIES.keys())
 def test_summary(ended: Job, text: str) -> None:
-    assert render.summary(ended, PIPE, 65.9) == text
-    assert render.summary(ended, TERMINAL, 65.9) == text
+    assert job_text.summary(ended, PIPE, 65.9) == text
+    assert job_text.summary(ended, TERMINAL, 65.9) == text
 
 
 def test_a_coloured_summary() -> None:
-    text = render.summary(job(succeeded=["a"], failed=["b"]), COLOURED)
+    text = job_text.summary(job(succeeded=["a"], failed=["b"]), COLOURED)
     assert text == (
         "Job abababababababababababababababab \x1b[33mis complete\x1b[0m: 1 of 2 nodes succeeded.\n"
         "  \x1b[32msucceeded\x1b[0m  1  a\n"
@@ -89,21 +89,21 @@ def test_a_coloured_summary() -> None:
 
 def test_long_names_are_wrapped_on_a_terminal_only() -> None:
     names = [f"{letter * 12}" for letter in "abcdefgh"]
-    assert render.summary(job(failed=names), TERMINAL).splitlines()[1:] == [
+    assert job_text.summary(job(failed=names), TERMINAL).splitlines()[1:] == [
         "  failed  8  aaaaaaaaaaaa,bbbbbbbbbbbb,cccccccccccc,dddddddddddd,eeeeeeeeeeee,",
         "             ffffffffffff,gggggggggggg,hhhhhhhhhhhh",
     ]
-    assert len(render.summary(job(failed=names), PIPE).splitlines()) == 2
+    assert len(job_text.summary(job(failed=names), PIPE).splitlines()) == 2
 
 
 def test_what_others_wrote_cannot_control_the_terminal() -> None:
     evil = "a\x1b]0;title\x07\u202e\x9b2J\n\ud800"
     shown = [
-        render.summary(explained(job(failed=[evil]), {evil: evil}), TERMINAL),
-        render.job_details(
+        job_text.summary(explained(job(failed=[evil]), {evil: evil}), TERMINAL),
+        job_text.job_details(
             Job(id=evil, command=evil, status=evil, run_timeout=1, created_at=evil, updated_at=evil), TERMINAL
         ),
-        render.job_table(
+        job_text.job_table(
             [Job(id=evil, command=evil, status="new", run_timeout=1, created_at="", updated_at="")], TERMINAL
         ),
         node_table([NodeState(evil, "online", "available")], TERMINAL),
@@ -170,7 +170,7 @@ def test_job_details() -> None:
         nodes={"timed_out": ["web2", "web1"]}, user="me", dir="/tmp", env={"TOKEN": "secret", "A": "1"},
         capture_output=True, file_specified=True,
     )  # fmt: skip
-    assert render.job_details(shown, PIPE) == (
+    assert job_text.job_details(shown, PIPE) == (
         "Job:          abababababababababababababababab\n"
         "Command:      uptime\n"
         "Status:       timed out since now\n"
@@ -198,12 +198,12 @@ def test_tables() -> None:
             updated_at=TIME,
         ),
     ]
-    assert render.job_table(jobs, TERMINAL).splitlines() == [
+    assert job_text.job_table(jobs, TERMINAL).splitlines() == [
         "ID                                STATUS         CREATED            COMMAND",
         "abababababababababababababababab  running        2012-09-04 23:01Z  uptime",
         "cccccccccccccccccccccccccccccccc  quorum failed  2012-09-04 23:01Z  echo 世界 x…",
     ]
-    assert render.job_table(jobs, PIPE).endswith("x" * 50)
+    assert job_text.job_table(jobs, PIPE).endswith("x" * 50)
     nodes = [
         NodeState("web10", "online", "available"),
         NodeState("世9", "online", "unavailable"),
@@ -255,8 +255,8 @@ def test_outputs_as_differences_from_the_commonest() -> None:
 def test_a_dry_run() -> None:
     request = JobRequest(command="uptime", nodes=("web1", "web2", "db1"))
     nodes = {"available": ["web1", "web2"], "unavailable": ["db1"], "offline": []}
-    assert render.dry_run(request, nodes, 2, PIPE) == (
+    assert job_text.dry_run(request, nodes, 2, PIPE) == (
         "Nothing was started. The quorum would be reached: 2 of 3 nodes available, 2 needed.\n"
         "  available    2  web[1-2]\n  unavailable  1  db1"
     )
-    assert "would fail: 2 of 3 nodes available, 3 needed" in render.dry_run(request, nodes, 3, TERMINAL)
+    assert "would fail: 2 of 3 nodes available, 3 needed" in job_text.dry_run(request, nodes, 3, TERMINAL)
