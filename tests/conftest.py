@@ -13,6 +13,13 @@ settings.register_profile("pushy", deadline=None)
 settings.load_profile("pushy")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What tests/integration keeps its jobs in."""
+    parser.addoption(
+        "--store", choices=["sqlite", "postgresql"], default="sqlite", help="of the servers in tests/integration"
+    )
+
+
 @pytest.fixture(autouse=True)
 def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trial's TestCase makes its temporary files where the test stands."""

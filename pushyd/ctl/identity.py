@@ -18,8 +18,10 @@ from pushyd.ctl.context import (
     told_in_one_line,
     with_key_options,
 )
+from pushyd.retention import JOBS_AT_ONCE
 from pushyd.store.direct import DirectStore, finish
 from pushyd.store.interface import DEFAULT_KEY
+from pushyd.store.retirement import has_unfinished_jobs, retire_jobs
 
 ADMINS = "admins"
 
@@ -78,6 +80,31 @@ def show_org(server: Server, name: str) -> None:
         found = required(finish(store.organization(name)), f"organization '{name}'")
         click.echo(f"name: {found.name}\nfull name: {found.full_name}\nguid: {found.guid}")
         click.echo(f"users: {len(finish(store.users(name)))}\nclients: {len(finish(store.clients(name)))}")
+
+
+@org.command("delete")
+@click.argument("name", type=ORGANIZATION)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_server
+@told_in_one_line
+def delete_org(server: Server, name: str, yes: bool) -> None:
+    """Delete an organization with its clients, groups, node objects and jobs; its users stay.
+
+    Its nodes are cut off within seconds. An organization with jobs that have not ended is not deleted.
+    """
+    if name == server.settings.organization:
+        raise click.ClickException(f"{name} is the organization that this server begins with (setting organization)")
+    with server.store() as store:
+        required(finish(store.organization(name)), f"organization '{name}'")
+        if not yes:
+            clients = len(finish(store.clients(name)))
+            click.confirm(f"Delete organization {name} with its {clients} clients and all of its jobs?", abort=True)
+        if store.read(has_unfinished_jobs, name):
+            raise click.ClickException(f"{name} has jobs that have not ended; abort them first (pushy job abort)")
+        # In small steps: the running server writes in between.
+        while store.read(retire_jobs, name, limit=JOBS_AT_ONCE, created_before=None, up_to=None):
+            pass
+        finish(store.delete_organization(name))
 
 
 # Users

@@ -24,7 +24,7 @@ from sqlalchemy.types import Text
 
 from pushyd.store import identity
 from pushyd.store.bulk import JsonItem, JsonRows, encode_rows
-from pushyd.store.interface import ADMINS, NotFound, StoredGroup, UnknownMember
+from pushyd.store.interface import ADMINS, NotFound, StillNeeded, StoredGroup, UnknownMember
 from pushyd.store.names import read_names
 from pushyd.store.schema import (
     associations,
@@ -33,6 +33,7 @@ from pushyd.store.schema import (
     group_members,
     groups,
     identity_generation,
+    jobs,
     organizations,
     user_keys,
     users,
@@ -72,6 +73,18 @@ def rename_organization(connection: Connection, name: str, full_name: str) -> No
         connection.execute(update(organizations).where(organizations.c.name == name).values(full_name=full_name)),
         f"organization '{name}'",
     )
+
+
+def delete_organization(connection: Connection, name: str) -> None:
+    """Delete an organization without jobs; what belongs to it goes with it."""
+    if (
+        connection.execute(select(true()).select_from(organizations).where(organizations.c.name == name)).first()
+        is None
+    ):
+        raise NotFound(f"organization '{name}'")
+    if connection.execute(select(true()).where(jobs.c.organization == name).limit(1)).first():
+        raise StillNeeded(f"organization '{name}' has jobs")
+    connection.execute(delete(organizations).where(organizations.c.name == name))
 
 
 # Keys

@@ -36,6 +36,10 @@ class NotFound(Exception):
     """What the new record would belong to is not there; nothing was changed."""
 
 
+class StillNeeded(Exception):
+    """Something that has not ended belongs to it; nothing was changed. The text says what."""
+
+
 class UnknownJob(NotFound):
     """A list should begin after a job that the organization does not have."""
 
@@ -298,6 +302,13 @@ class IdentityStore(Protocol):
         """Give it another full name.
 
         :raise NotFound: it is not there
+        """
+
+    async def delete_organization(self, name: str) -> int:
+        """Delete an organization that has no jobs (any more), and all that belongs to it; its users stay.
+
+        :raise NotFound: it is not there
+        :raise StillNeeded: it has jobs
         """
 
     async def principals(self, organization: str, name: str) -> Sequence[StoredPrincipal]:

@@ -25,6 +25,13 @@ def retire_jobs(
     return connection.execute(update(jobs).where(jobs.c.seq.in_(oldest)).values(organization=None)).rowcount
 
 
+def has_unfinished_jobs(connection: Connection, organization: str) -> bool:
+    """Whether an organization has jobs that have not ended."""
+    # Of all organizations there are few that have not; the index of those is asked.
+    found = select(jobs.c.seq).where(unfinished, jobs.c.organization == organization).limit(1)
+    return connection.execute(found).first() is not None
+
+
 def purge(connection: Connection, limit: int) -> int:
     """Delete rows of retired jobs, those of the oldest first; how many."""
     oldest = select(jobs.c.seq).where(retired).order_by(jobs.c.seq).limit(min(limit, _JOBS_AT_ONCE))

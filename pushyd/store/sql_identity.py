@@ -67,6 +67,9 @@ class SqlIdentity(ABC):
     async def rename_organization(self, name: str, full_name: str) -> int:
         return await self._change(directory.rename_organization, name, full_name)
 
+    async def delete_organization(self, name: str) -> int:
+        return await self._change(directory.delete_organization, name)
+
     async def principals(self, organization: str, name: str) -> Sequence[StoredPrincipal]:
         return await self._read(identity.read_principals, organization, name)
 

@@ -11,18 +11,16 @@ import pytest
 
 from demo.fleet import Fleet
 from demo.processes import wait_until
+from tests.integration.conftest import NewFleet
 
 NODE = "a1"
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    try:
+def fleet(new_fleet: NewFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with new_fleet(tmp_path_factory.mktemp("fleet")) as fleet:
         fleet.start_server()
         yield fleet
-    finally:
-        fleet.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ away. What a server said and had stored when it was killed is noted, and must ho
 import json
 import os
 import random
-import sqlite3
 import threading
 import time
 from collections import Counter
@@ -22,6 +21,10 @@ import pytest
 from demo.fleet import Fleet
 from demo.processes import Twistd, wait_until
 from pushy_protocol.states import TERMINAL_JOB_STATUSES, TERMINAL_NODE_STATUSES
+from pushyd.config import load
+from pushyd.store.direct import DirectStore
+from pushyd.store.jobs import read_feed
+from tests.integration.conftest import NewFleet
 
 KILLS = 50
 NODES = ["k1", "k2", "k3", "k4"]
@@ -169,16 +172,13 @@ def seed() -> int:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path / "fleet", SETTINGS)
-    try:
+def fleet(new_fleet: NewFleet, tmp_path: Path) -> Iterator[Fleet]:
+    with new_fleet(tmp_path / "fleet", SETTINGS) as fleet:
         fleet.start_server()
         for node in NODES:
             fleet.start_agent(node, WHITELIST)
         wait_until(lambda: fleet.available(NODES) or None, "all agents available", seconds=30)
         yield fleet
-    finally:
-        fleet.close()
 
 
 def test_no_job_and_no_stored_result_is_lost(fleet: Fleet, seed: int) -> None:
@@ -227,13 +227,10 @@ def check_outputs(fleet: Fleet, callers: Callers) -> None:
 def wrong_feeds(fleet: Fleet, jobs: dict[str, Any]) -> list[str]:
     """What is wrong with the feeds that are in the database: each tells all that became of its job, once."""
     wrong = []
-    with closing(sqlite3.connect(fleet.state / "pushyd.sqlite")) as database:
-        rows = database.execute("SELECT jobs.id, text FROM feeds JOIN jobs ON jobs.seq = feeds.job ORDER BY job, first")
-        texts: dict[str, bytes] = {}
-        for job_id, text in rows:
-            texts[job_id] = texts.get(job_id, b"") + text
+    with closing(DirectStore(load(fleet.server_config, {}).database)) as store:
+        texts = {job_id: store.read(read_feed, job_id) for job_id in jobs}
     for job_id, job in jobs.items():
-        blocks = [block.splitlines() for block in texts.get(job_id, b"").decode().split("\n\n") if block]
+        blocks = [block.splitlines() for block in texts[job_id].decode().split("\n\n") if block]
         names = [name.removeprefix("event: ") for name, _, _ in blocks]
         ids = [event_id for _, event_id, _ in blocks]
         data = [json.loads(line.removeprefix("data: ")) for _, _, line in blocks]

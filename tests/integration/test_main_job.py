@@ -10,6 +10,7 @@ import pytest
 
 from demo.fleet import Fleet
 from demo.processes import wait_until
+from tests.integration.conftest import NewFleet
 
 NODES = ("n1", "n2")
 WHITELIST = {
@@ -22,16 +23,13 @@ WHITELIST = {
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    try:
+def fleet(new_fleet: NewFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with new_fleet(tmp_path_factory.mktemp("fleet")) as fleet:
         fleet.start_server()
         for node in NODES:
             fleet.start_agent(node, WHITELIST)
         wait_until(lambda: fleet.available(NODES) or None, "both agents available", seconds=30)
         yield fleet
-    finally:
-        fleet.close()
 
 
 def job_id(text: str) -> str:

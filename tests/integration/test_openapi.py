@@ -25,6 +25,7 @@ from demo.fleet import SERVER_NAME, Fleet
 from pushy_protocol.http_signing import sign
 from pushy_protocol.keys import parse_private_key
 from pushyd.web.openapi import document
+from tests.integration.conftest import NewFleet
 
 CHECKED = [
     not_a_server_error,
@@ -63,15 +64,12 @@ class Signed(AuthBase):
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    try:
+def fleet(new_fleet: NewFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with new_fleet(tmp_path_factory.mktemp("fleet")) as fleet:
         fleet.start_server()
         yield fleet
         assert fleet.server
         assert "incident" not in fleet.server.said()
-    finally:
-        fleet.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,22 +7,20 @@ import pytest
 
 from demo.fleet import Fleet
 from demo.processes import wait_until
+from tests.integration.conftest import NewFleet
 
 NODES = ["r1", "r2"]
 WHITELIST = {"nap": "sleep 3", "long": "sleep 600", "say": "echo here"}
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    try:
+def fleet(new_fleet: NewFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with new_fleet(tmp_path_factory.mktemp("fleet")) as fleet:
         fleet.start_server()
         for node in NODES:
             fleet.start_agent(node, WHITELIST)
         all_available(fleet)
         yield fleet
-    finally:
-        fleet.close()
 
 
 def all_available(fleet: Fleet) -> None:
@@ -89,6 +87,15 @@ def test_the_run_timeout_goes_on_over_a_restart(fleet: Fleet) -> None:
     crash_and_restart(fleet)
     wait_for_status(fleet, job, "timed_out")
     all_available(fleet)
+
+
+def test_agents_reconnect_to_a_server_that_was_stopped(fleet: Fleet) -> None:
+    assert fleet.server
+    assert fleet.server.stop() == 0
+    fleet.start_server()
+    all_available(fleet)
+    job = start(fleet, "say")
+    wait_for_nodes(fleet, job, {"succeeded": NODES})
 
 
 def test_nodes_that_do_not_come_back_are_given_up(fleet: Fleet) -> None:

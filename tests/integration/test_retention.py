@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-from demo.fleet import Fleet
 from demo.processes import wait_until
+from tests.integration.conftest import NewFleet
 
 
-def test_a_server_keeps_as_many_jobs_as_its_settings_say(tmp_path: Path) -> None:
-    fleet = Fleet(tmp_path, {"job_retention_count": 1})
-    try:
+def test_a_server_keeps_as_many_jobs_as_its_settings_say(new_fleet: NewFleet, tmp_path: Path) -> None:
+    with new_fleet(tmp_path, {"job_retention_count": 1}) as fleet:
         server = fleet.start_server()
         body = json.dumps({"command": "true", "nodes": ["absent"]}).encode()
         made = [str(fleet.request("POST", "pushy/jobs", body)[1]["uri"]).rpartition("/")[2] for _ in range(3)]
@@ -17,5 +16,3 @@ def test_a_server_keeps_as_many_jobs_as_its_settings_say(tmp_path: Path) -> None
         fleet.start_server()  # which looks at once
         wait_until(lambda: len(fleet.get("pushy/jobs")) == 1 or None, "the older jobs deleted")
         assert [job["id"] for job in fleet.get("pushy/jobs")] == made[-1:]
-    finally:
-        fleet.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from tests.integration.conftest import NewFleet
 from tests.integration.push_channel_2x import is_admitted
 from tests.integration.wire_2x import (
     AVAILABLE,
@@ -252,8 +253,8 @@ def test_a_curve_key_is_replaced_by_the_next_one(wire: Wire) -> None:
     assert told(job.feed.rest())[-1] == job_complete("complete")
 
 
-def test_keys_outlive_a_restart_of_the_server(tmp_path: Path) -> None:
-    with serving(tmp_path, SETTINGS) as wire:
+def test_keys_outlive_a_restart_of_the_server(new_fleet: NewFleet, tmp_path: Path) -> None:
+    with new_fleet(tmp_path, SETTINGS) as fleet, serving(fleet) as wire:
         node = wire.joined()
         before = node.config.raw
         node.disconnect()

@@ -6,7 +6,6 @@ Names are never used twice, so that tests share a server and nothing else.
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import zmq
 from attrs import frozen
@@ -154,18 +153,14 @@ class Wire:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, settings: Mapping[str, object]) -> Iterator[Wire]:
-    """A pushyd below `directory`, ended on the way out; a fault in its log is one of the tests."""
-    fleet = Fleet(directory, settings)
-    try:
-        fleet.start_server()
-        with contextlib.closing(Wire(fleet)) as wire:
-            yield wire
-            assert fleet.server
-            faults = fleet.server.said().partition("Traceback (most recent call last)")
-            assert not faults[1], f"pushyd logged a fault:{faults[2][:2000]}"
-    finally:
-        fleet.close()
+def serving(fleet: Fleet) -> Iterator[Wire]:
+    """The server of a fleet, started; a fault in its log is one of the tests."""
+    fleet.start_server()
+    with contextlib.closing(Wire(fleet)) as wire:
+        yield wire
+        assert fleet.server
+        faults = fleet.server.said().partition("Traceback (most recent call last)")
+        assert not faults[1], f"pushyd logged a fault:{faults[2][:2000]}"
 
 
 def _closed(node: PushClient) -> AssertionError | None:

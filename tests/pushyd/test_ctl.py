@@ -178,6 +178,30 @@ def test_users_belong_to_organizations(state: Path, tmp_path: Path) -> None:
     assert run_on(state, "user", "list") == ["admin", "rita"]
 
 
+def test_an_organization_is_deleted_with_its_jobs_once_they_have_ended(state: Path) -> None:
+    run_on(state, "org", "create", "acme")
+    with closing(sqlite3.connect(state / "pushyd.sqlite")) as connection, connection:
+        connection.execute(
+            "INSERT INTO jobs (id, organization, status, created_at, updated_at, created_by, quorum, run_timeout,"
+            " voting_timeout, node_count, capture, aborting, command_digest, command)"
+            " VALUES ('id', 'acme', 'running', 1, 1, 'me', 1, 1, 1, 1, false, false, 0, 'true')"
+        )
+    assert "abort them first" in refusal(state, "org", "delete", "acme", "--yes")
+    with closing(sqlite3.connect(state / "pushyd.sqlite")) as connection, connection:
+        connection.execute("UPDATE jobs SET status = 'complete'")
+    assert "Aborted" in attempt(state, "org", "delete", "acme").output, "nobody said yes"
+    assert run_on(state, "org", "list") == ["default", "acme"]
+    run_on(state, "org", "delete", "acme", "--yes")
+    assert run_on(state, "org", "list") == ["default"]
+    with closing(sqlite3.connect(state / "pushyd.sqlite")) as connection:
+        assert connection.execute("SELECT organization FROM jobs").fetchall() == [(None,)]
+
+
+def test_the_organization_that_the_server_begins_with_stays(state: Path) -> None:
+    assert "begins with" in refusal(state, "org", "delete", "default", "--yes")
+    assert run_on(state, "org", "list") == ["default"]
+
+
 def test_groups(state: Path) -> None:
     run_on(state, "group", "create", "pushy_job_writers")
     assert run_on(state, "group", "list") == ["admins", "pushy_job_writers"]
@@ -201,6 +225,7 @@ def test_groups(state: Path) -> None:
         (["client", "show", "nobody"], "client 'nobody': there is none; nothing was changed"),
         (["client", "delete", "nobody"], "client 'nobody': there is none; nothing was changed"),
         (["client", "reregister", "nobody"], "client 'nobody': there is none; nothing was changed"),
+        (["org", "delete", "nowhere", "--yes"], "organization 'nowhere': there is none; nothing was changed"),
         (["org", "show", "nowhere"], "organization 'nowhere': there is none; nothing was changed"),
         (["org", "create", "acme", "--admin", "nobody"], "user 'nobody': there is none; nothing was changed"),
         (["org", "create", "default"], "there is one of that name already; nothing was changed"),

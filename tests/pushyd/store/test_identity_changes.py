@@ -2,18 +2,21 @@
 
 from collections.abc import Awaitable, Callable
 
+from pushy_protocol.states import JobStatus
 from pushyd.store.interface import (
     AlreadyExists,
     Found,
+    JobStatusChange,
     NotFound,
     Organization,
     Registration,
+    StillNeeded,
     StoredGroup,
     StoredNode,
     TooMuch,
     UnknownMember,
 )
-from tests.pushyd.store.backend import ORGANIZATION, Postgres, Sqlite, StoreCase
+from tests.pushyd.store.backend import ORGANIZATION, Postgres, Sqlite, StoreCase, job_spec
 
 
 def group(name: str, *, users: str = "", clients: str = "", groups: str = "") -> StoredGroup:
@@ -43,6 +46,33 @@ class ChangesContract(StoreCase):
         self.assertEqual((await self.store.organizations())[1], await self.store.organization("zebra"))
         with self.assertRaises(NotFound):
             await self.store.rename_organization("nowhere", "x")
+
+    async def test_an_organization_is_deleted_with_all_that_belongs_to_it(self) -> None:
+        await self.store.create_user("u", "USER KEY")
+        await self.store.found_organization(
+            "new", guid="g", full_name="", admin="u", validator="new-v", validator_key="KEY"
+        )
+        await self.store.create_node_object("new", StoredNode(name="n", data=b"{}"))
+        await self.store.save_registration(
+            Registration(organization="new", node="n", curve_key="k", session_salt=b"s", protocol_version="2.0")
+        )
+        await self.store.create_job(job_spec(organization="new"))
+        before = await self.store.identity_generation()
+        with self.assertRaises(StillNeeded):
+            await self.store.delete_organization("new")
+        self.assertEqual(await self.store.identity_generation(), before)
+        self.assertEqual(await self.store.clients("new"), ["new-v"])
+        self.store.record(JobStatusChange(job_id=job_spec().id, status=JobStatus.COMPLETE, at=1))
+        await self.store.recorded()
+        self.assertEqual(await self.store.retire_jobs("new", limit=10), 1)
+        self.assertGreater(await self.store.delete_organization("new"), before)
+        self.assertIsNone(await self.store.organization("new"))
+        self.assertEqual((await self.store.clients("new"), dict(await self.store.groups("new"))), ([], {}))
+        self.assertEqual((await self.store.node_names("new"), await self.store.registrations()), ([], []))
+        self.assertEqual(await self.store.users(), ["u"])
+        self.assertEqual(await self.store.purge(100), 4, "the job's row and those of its nodes")
+        with self.assertRaises(NotFound):
+            await self.store.delete_organization("new")
 
     async def test_an_organization_with_its_first_principals(self) -> None:
         async def found(name: str, admin: str) -> None:
