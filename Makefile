@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Re-made when the lock or the metadata change.
 STAMP  := $(VENV)/.installed
 
-.PHONY: help venv demo test bench lint format docs lock clean
+.PHONY: help venv demo test interop bench lint format docs lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: venv ## run all tests (TESTS=path or ARGS=… for some)
 
 bench: venv ## measure every goal of docs/performance.md (ARGS="job --tenth --json FILE" for some; an hour for all)
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+interop: venv ## the server with peers on Chef's own Ruby libraries (Debian: ruby-mixlib-authentication, ruby-ffi-rzmq)
+	$(BIN)/python -m pytest $(ARGS) tests/interop
 
 lint: venv ## ruff and mypy, strict
 	$(BIN)/ruff format --check .
