@@ -236,7 +236,7 @@ def sse_event(name: str, event_id: str, data: object) -> bytes:
 
 
 def _data(spec: JobSpec, event: Emit, said: NodeDetail) -> dict[str, Any]:
-    if event.event in _EXPLAINED:
+    if event.event in _EXPLAINED and event.status != "success":
         how = (("reason", said.reason), ("exit_status", said.exit_status), ("signal", said.signal))
         explanation = {name: value for name, value in how if value is not None}
         return {"node": event.node, "status": event.status, **explanation}

@@ -320,7 +320,7 @@ class JobFeedTests(Feeds):
             {"node": "web1"},
             {"node": "web1", "status": "failure", "reason": "busy"},
             {"node": "web2", "status": "failure", "reason": "signal 9", "signal": 9},
-            {"node": "web3", "status": "success", "exit_status": 0},
+            {"node": "web3", "status": "success"},
         ]
 
     def test_what_an_event_says(self) -> None:
