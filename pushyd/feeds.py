@@ -236,9 +236,10 @@ def sse_event(name: str, event_id: str, data: object) -> bytes:
 
 
 def _data(spec: JobSpec, event: Emit, said: NodeDetail) -> dict[str, Any]:
-    if event.event in _EXPLAINED and event.status != "success":
+    if event.event in _EXPLAINED:
+        # That a command ended with 0 is told by `success`, and nothing else is said of it: 2.x has no such key.
         how = (("reason", said.reason), ("exit_status", said.exit_status), ("signal", said.signal))
-        explanation = {name: value for name, value in how if value is not None}
+        explanation = {name: value for name, value in how if value}
         return {"node": event.node, "status": event.status, **explanation}
     if event.event is not FeedEvent.START:
         return {name: value for name, value in (("node", event.node), ("status", event.status)) if value is not None}
