@@ -82,7 +82,9 @@ class Fleet:
             "stop_grace": 0,
         }
         config.write_text(_toml(settings) + "\n[whitelist]\n" + _toml(whitelist), encoding="utf-8")
-        agent = Twistd("pushy-agent", ["--config", str(config)], log=self.directory / f"{name}.log")
+        log = self.directory / f"{name}.log"
+        # As packages start it: without twistd's search for plugins, which takes memory and time.
+        agent = Twistd("pushy-agent", ["--config", str(config)], log=log, by_script=True)
         self.agents[name] = agent
         return agent
 

@@ -32,13 +32,16 @@ def wait_until(found: Callable[[], T | None], what: str, *, seconds: float = 20.
 class Twistd:
     """``twistd -n PLUGIN …`` as a process of its own, which outlives this one. What it says is added to `log`."""
 
-    def __init__(self, plugin: str, arguments: Sequence[str], *, log: Path) -> None:
+    def __init__(self, plugin: str, arguments: Sequence[str], *, log: Path, by_script: bool = False) -> None:
+        """:param by_script: start the console script of the plugin's name, which does the same"""
+        scripts = Path(sys.executable).parent
+        program = [scripts / plugin] if by_script else [scripts / "twistd", "-n", "--pidfile=", plugin]
         self.plugin = plugin
         self.log = log
         self._from = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", plugin, *arguments],
+                [sys.executable, *program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

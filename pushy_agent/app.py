@@ -18,11 +18,12 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from pushy_agent import facts, tree
-from pushy_agent.background import background
+from pushy_agent.background import background, daemon_thread
 from pushy_agent.bootstrap import Bootstrap, Session
 from pushy_agent.connection import Channels
 from pushy_agent.conversation import Conversation
 from pushy_agent.heartbeat import SequenceGuard
+from pushy_agent.http import SignedClient, Trust
 from pushy_agent.job import Exit, Kind, Say
 from pushy_agent.jobfile import JobFiles
 from pushy_agent.link import Link
@@ -33,9 +34,7 @@ from pushy_agent.settings import Settings
 from pushy_agent.spool import InUse, Journal, Spool
 from pushy_agent.watchdog import Watchdog
 from pushy_agent.worker import Worker
-from pushy_protocol.https import SignedClient, make_client
 from pushy_protocol.messages import Commit, ServerCommand, ServerHeartbeat
-from pushy_protocol.tls import Policy
 from pushy_protocol.zeromq import Context
 
 _REAP_SECONDS = 5.0
@@ -186,9 +185,13 @@ class AgentService(Service):
 
     def _bootstrap(self) -> Bootstrap:
         config = self._settings.config
-        policy = Policy(trusted=config.trusted, verify=config.verify_peer)
         return Bootstrap(
-            requests=SignedClient(make_client(self._reactor, policy), self._reactor, self._surroundings.now),
+            requests=SignedClient(
+                trust=Trust(trusted=config.trusted, verify=config.verify_peer),
+                in_thread=partial(daemon_thread, self._reactor),
+                clock=self._reactor,
+                now=self._surroundings.now,
+            ),
             server_url=config.server_url,
             node_name=config.node_name,
             client_key=config.client_key,

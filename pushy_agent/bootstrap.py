@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from twisted.logger import Logger
 
+from pushy_protocol.answer import Answer, Unreachable
 from pushy_protocol.api import AgentConfig, HeartbeatConfig, InvalidRequest, NewClient, decode, encode
-from pushy_protocol.https import Answer, Unreachable
 from pushy_protocol.keys import (
     CurveKeyPair,
     KeyFormatError,
@@ -46,7 +46,7 @@ class NotAccepted(BootstrapError):
 
 
 class Requests(Protocol):
-    """Signed requests; see :class:`pushy_protocol.https.SignedClient`."""
+    """Signed requests; see :class:`pushy_agent.http.SignedClient`."""
 
     async def request(self, method: str, url: str, *, user: str, key: RSAPrivateKey, body: bytes = b"") -> Answer:
         """Send one, and give the answer; :raise Unreachable: there is none."""

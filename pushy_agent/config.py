@@ -6,6 +6,7 @@ that what is wrong with them is told at once and not at the first connection.
 """
 
 import re
+import ssl
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,9 +15,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 from attrs import frozen
-from cryptography.x509 import load_pem_x509_certificates
 
 from pushy_agent.facts import Labels
+from pushy_agent.http import load_certificates
 from pushy_agent.whitelist import Whitelist, WhitelistError, merge
 from pushy_protocol.keys import KeyFormatError, parse_private_key
 
@@ -224,11 +225,11 @@ class _Reading:
 
     def _check_certificates(self, key: str, path: Path) -> None:
         try:
-            load_pem_x509_certificates(path.read_bytes())
+            load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), [path])
+        except ssl.SSLError:
+            raise self._wrong(key, f"{path}: expected certificates in PEM") from None
         except OSError as error:
             raise self._wrong(key, f"{path}: {error.strerror}") from None
-        except ValueError:
-            raise self._wrong(key, f"{path}: expected certificates in PEM") from None
 
     def _whitelist(self, settings: _Settings) -> tuple[Whitelist, tuple[Path, ...]]:
         """The whitelist of the file and the files beside it, and all of what was looked at."""

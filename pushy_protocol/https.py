@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Protocol, cast
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from OpenSSL import SSL
 from service_identity import VerificationError
@@ -25,18 +24,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
 from pushy_protocol import http_signing
-from pushy_protocol.api import ErrorBody, InvalidRequest, decode
+from pushy_protocol.answer import MAX_RESPONSE as MAX_RESPONSE
+from pushy_protocol.answer import REQUEST_TIMEOUT as REQUEST_TIMEOUT
+from pushy_protocol.answer import Answer as Answer
+from pushy_protocol.answer import Unreachable as Unreachable
 from pushy_protocol.tls import Policy
-
-REQUEST_TIMEOUT = 30.0
-"""Seconds for a whole request (name, connection, TLS, answer), unless a client is told else."""
-
-MAX_RESPONSE = 256 * 1024
-"""Bytes of an answer's body, unless a client is told else; a node's configuration has some 1,500."""
-
-
-class Unreachable(Exception):
-    """There is no answer; the text says why."""
 
 
 class Clock(Protocol):
@@ -44,24 +36,6 @@ class Clock(Protocol):
 
     def callLater(self, delay: float, callable: Callable[..., Any], /, *args: object) -> Any:  # noqa: A002
         """Call after `delay` seconds."""
-
-
-@frozen(kw_only=True)
-class Answer:
-    """An answer of the server; header names are in lower case."""
-
-    status: int
-    body: bytes = field(repr=False)
-    headers: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
-
-    def error(self) -> str:
-        """Its status and what the server says of it, in one line."""
-        try:
-            said = decode(self.body, ErrorBody).error
-        except InvalidRequest:
-            said = self.body[:200].decode(errors="replace")
-        text = said if isinstance(said, str) else "; ".join(said)
-        return f"HTTP {self.status}: {' '.join(text.split())[:500] or 'no text'}"
 
 
 class _QuietFactory(_HTTP11ClientFactory):

@@ -7,13 +7,16 @@ import os
 import struct
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 Z85_KEY_LENGTH = 40
 
@@ -64,17 +67,24 @@ def parse_public_key(pem: bytes) -> RSAPublicKey:
     :raise KeyFormatError: it is none, or its size is not in :data:`RSA_BITS`.
     """
     try:
-        if b"BEGIN CERTIFICATE" in pem:
-            key = load_pem_x509_certificate(pem).public_key()
-        else:
-            key = serialization.load_pem_public_key(pem)  # type: ignore[assignment]  # a wider union, narrowed below
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidVersion) as error:
+        key = _key_of_certificate(pem) if b"BEGIN CERTIFICATE" in pem else serialization.load_pem_public_key(pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFormatError(f"expected an RSA public key in PEM: {error}") from None
     if not isinstance(key, RSAPublicKey):
         raise KeyFormatError("expected an RSA public key, got another kind of key")
     if key.key_size not in RSA_BITS:
         raise KeyFormatError(f"expected an RSA key of {RSA_BITS[0]} to {RSA_BITS[-1]} bits, got {key.key_size}")
     return key
+
+
+def _key_of_certificate(pem: bytes) -> "CertificatePublicKeyTypes":
+    # Agents that never meet a certificate here need not have its module in their memory (1 MB).
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
+
+    try:
+        return load_pem_x509_certificate(pem).public_key()
+    except InvalidVersion as error:
+        raise ValueError(error) from None
 
 
 @frozen(kw_only=True)

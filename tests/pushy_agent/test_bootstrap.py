@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from pushy_agent.bootstrap import Bootstrap, BootstrapError, Session, read_session
-from pushy_protocol.https import Answer, Unreachable
+from pushy_protocol.answer import Answer, Unreachable
 from pushy_protocol.keys import CurveKeyPair, make_rsa_key, parse_private_key, private_pem, public_pem
 
 URL = "https://push.example/organizations/acme"
