@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from pushyd.identity_settings import IdentitySettings, WrongSetting, chef_access
+
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[int, Meta(ge=1, le=31_536_000)]
 Milliseconds = Annotated[int, Meta(ge=10, le=3_600_000)]
@@ -55,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     job_retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
     job_retention_count: Annotated[int, Meta(ge=0, le=2_000_000_000)] = 0
     validate_client_node_name: bool = True
+    identity: IdentitySettings = IdentitySettings()
 
     @property
     def heartbeat_seconds(self) -> float:
@@ -72,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.database_url or f"sqlite:///{Path(self.state_dir).absolute() / 'pushyd.sqlite'}"
 
 
+# Table `identity` has its own, and no options on the command line.
 HELP: Mapping[str, str] = {
     "server_name": "the name by which nodes and workstations reach this server (default: its fully qualified name)",
     "organization": "the organization that is made on an empty state directory",
@@ -120,6 +124,11 @@ def load(path: Path | None, overrides: Mapping[str, str]) -> Settings:
         raise ConfigError(f"{path or 'command line'}: {', '.join(ports)}: expected three different ports")
     if ":" in settings.server_name and not _is_address(settings.server_name):
         raise ConfigError(f"{path or 'command line'}: server_name: expected a host name or an address, without a port")
+    if settings.identity.backend == "chef":
+        try:
+            chef_access(settings.identity)
+        except WrongSetting as error:
+            raise ConfigError(f"{path or 'command line'}: {error}") from None
     return settings
 
 
@@ -141,7 +150,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 _KEY = re.compile(r"`\$\.?([^`]*)`$")
-_UNKNOWN = re.compile(r"unknown field `(.*)`")
+_UNKNOWN = re.compile(r"unknown field `(.*?)`(?: - at `|$)")
 
 
 def _convert(values: dict[str, Any], where: str, *, strict: bool) -> Settings:
@@ -149,8 +158,9 @@ def _convert(values: dict[str, Any], where: str, *, strict: bool) -> Settings:
         return msgspec.convert(values, Settings, strict=strict)
     except msgspec.ValidationError as error:
         text = str(error)
-        if unknown := _UNKNOWN.search(text):
-            raise ConfigError(f"{where}: {unknown[1]}: there is no such setting") from None
         key = _KEY.search(text)
+        if unknown := _UNKNOWN.search(text):
+            table = f"{key[1]}." if key else ""
+            raise ConfigError(f"{where}: {table}{unknown[1]}: there is no such setting") from None
         expected = text.partition(" - at ")[0].replace("`", "")
         raise ConfigError(f"{where}: {key[1] if key else ''}: {expected[:1].lower()}{expected[1:]}") from None

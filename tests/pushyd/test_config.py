@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushyd.config import HELP, ConfigError, Settings, load
+from pushyd.identity_settings import IDENTITY_HELP, ChefAccess, IdentitySettings, chef_access
 
 # What is said in no file; where the original had the setting, with its name and default.
 DEFAULTS: dict[str, Any] = {
@@ -126,6 +127,7 @@ def refusal(path: Path | None, **overrides: str) -> str:
 def test_what_is_not_said_has_the_originals_default() -> None:
     settings = msgspec.structs.asdict(load(None, {}))
     assert settings.pop("server_name") == socket.getfqdn()
+    assert settings.pop("identity") == IdentitySettings()
     assert settings == DEFAULTS
 
 
@@ -134,7 +136,7 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_told_of_and_tried_here() -> None:
-    names = set(Settings.__struct_fields__)
+    names = set(Settings.__struct_fields__) - {"identity"}
     assert names == set(HELP) == set(GOOD) == DEFAULTS.keys() | {"server_name"}
     assert set(BAD) == names
 
@@ -249,3 +251,86 @@ def test_whatever_an_option_says_is_taken_or_explained(overrides: dict[str, str]
     except ConfigError as error:
         said = str(error)
     assert said.startswith(("Settings(", "command line: "))
+
+
+CHEF = 'backend = "chef"\nchef_server_url = "https://chef.example"\nclient_name = "pushy"\nclient_key = "/k.pem"\n'
+
+# For each setting of [identity] a value that it may have, one that it may not, and what is then said to be expected.
+IDENTITY: dict[str, tuple[str, str, str]] = {
+    "backend": ('"local"', '"ldap"', "enum value 'ldap'"),
+    "chef_server_url": ('"https://chef.example"', "1", "str"),
+    "client_name": ('"pushy"', '""', "length >= 1"),
+    "client_key": ('"/etc/pushy/pushy.pem"', "[]", "str"),
+    "ssl_verify_mode": ('"verify_none"', '"none"', "enum value 'none'"),
+    "trusted_certs_dir": ('"/etc/chef/trusted_certs"', "true", "str"),
+    "authentication_protocol_version": ('"1.1"', '"1.2"', "enum value '1.2'"),
+    "request_timeout": ("0.5", "0", ">= 0.1"),
+    "connections": ("1", "0", ">= 1"),
+    "cache_lifetime": ("1", "0", ">= 1"),
+    "negative_cache_lifetime": ("0", "-1", ">= 0"),
+    "stale_lifetime": ("0", '"1"', "float"),
+    "cache_size": ("100", "99", ">= 100"),
+}
+
+
+def test_every_setting_of_identity_is_told_of_and_tried_here() -> None:
+    assert set(IdentitySettings.__struct_fields__) == set(IDENTITY_HELP) == set(IDENTITY)
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_a_setting_of_identity(tmp_path: Path, name: str) -> None:
+    good, bad, expected = IDENTITY[name]
+    load(write(tmp_path, f"[identity]\n{name} = {good}"), {})
+    path = write(tmp_path, f"[identity]\n{name} = {bad}")
+    text = refusal(path)
+    assert text.startswith(f"{path}: identity.{name}: ")
+    assert expected in text
+
+
+def test_an_unknown_setting_of_identity_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, '[identity]\nclient = "x"')
+    assert refusal(path) == f"{path}: identity.client: there is no such setting"
+
+
+@pytest.mark.parametrize("missing", ["chef_server_url", "client_name", "client_key"])
+def test_what_a_chef_server_needs(tmp_path: Path, missing: str) -> None:
+    lines = [line for line in CHEF.splitlines() if not line.startswith(missing)]
+    path = write(tmp_path, "\n".join(["[identity]", *lines]))
+    assert refusal(path) == f'{path}: identity.{missing}: expected a value, as identity.backend is "chef"'
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://chef.example", "https://chef.example"),
+        ("https://chef.example/", "https://chef.example"),
+        ("https://chef.example:8443/organizations/acme/", "https://chef.example:8443"),
+        ("http://[::1]:8889", "http://[::1]:8889"),
+    ],
+)
+def test_the_url_of_a_chef_server(tmp_path: Path, url: str, origin: str) -> None:
+    settings = load(write(tmp_path, "[identity]\n" + CHEF.replace("https://chef.example", url)), {})
+    assert chef_access(settings.identity) == ChefAccess(url=origin, client_name="pushy", client_key="/k.pem")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "chef.example",
+        "ftp://chef.example",
+        "https://",
+        "https://c/x",
+        "https://c/organizations/",
+        "https://c:x",
+        "https://c?q",
+        "https://c#f",
+        "https://u:p@c",
+        "https://c:0",
+        "https://c\\n",
+        "https://\u00e9",
+        "https://c/organizations/a/b",
+    ],
+)
+def test_what_is_no_url_of_a_chef_server(tmp_path: Path, url: str) -> None:
+    path = write(tmp_path, "[identity]\n" + CHEF.replace("https://chef.example", url))
+    assert refusal(path).startswith(f"{path}: identity.chef_server_url: expected https://HOST[:PORT], got ")
