@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 # Re-made when the lock or the metadata change.
 STAMP  := $(VENV)/.installed
 
-.PHONY: help venv demo test interop bench lint format docs lock clean
+.PHONY: help venv demo demo-chef test interop bench lint format docs lock clean
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## make .venv with everything installed
 
@@ -24,6 +24,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: venv ## run a server and three agents here, and jobs on them (KEEP=1 leaves it running)
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+demo-chef: venv ## the demo's jobs with a Chef Server (its double) as identity
+	$(BIN)/python -m demo.chef $(if $(KEEP),--keep)
 
 test: venv ## run all tests (TESTS=path or ARGS=… for some)
 	$(BIN)/python -m pytest $(ARGS) $(TESTS)

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -65,20 +65,20 @@ def whitelist(node: str) -> dict[str, str]:
     return {**allowed, "restart-db": "true"} if node.startswith("db") else allowed
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], *, make_fleet: Callable[[Path], Fleet] = Fleet, acts: Sequence[Act] = ACTS) -> int:
     """Run the demo; its exit status."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave everything running, and say how to go on")
     keep: bool = parser.parse_args(arguments).keep
     directory = Path(tempfile.mkdtemp(prefix="pushy-demo-"))
-    fleet = Fleet(directory)
+    fleet = make_fleet(directory)
     began = time.monotonic()
     passed = False
     try:
         _say(f"Starting a server and {len(NODES)} agents below {directory}")
         _start(fleet)
         print(f"  ready after {time.monotonic() - began:.1f} s")
-        ended_well = [_play(fleet, act) for act in ACTS]  # all of them, also after one that did not
+        ended_well = [_play(fleet, act) for act in acts]  # all of them, also after one that did not
         passed = all(ended_well)
     finally:
         if keep and passed:

@@ -14,7 +14,7 @@ from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
-from demo.processes import Twistd
+from demo.processes import Process, Twistd
 from pushy_protocol import http_signing
 from pushy_protocol.keys import parse_private_key
 
@@ -35,10 +35,19 @@ def free_ports(count: int) -> list[int]:
 class Fleet:
     """Everything below one directory. Agents are added by name; :meth:`close` ends what was started."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, object] | None = None) -> None:
-        """:param settings: of the server, by name, beside the ports and the directory"""
+    def __init__(
+        self,
+        directory: Path,
+        settings: Mapping[str, object] | None = None,
+        tables: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        """:param settings: of the server, by name, beside the ports and the directory
+        :param tables: those of them that are tables
+        """
         self.directory = directory
         self.state = directory / "pushyd"
+        self.keys = self.state
+        """Where the private keys of principals are."""
         self.api_port, command_port, heartbeat_port = free_ports(3)
         self.settings = {
             "server_name": SERVER_NAME,
@@ -50,24 +59,25 @@ class Fleet:
             **(settings or {}),
         }
         self.organization = str(self.settings.get("organization", "default"))
-        self.server: Twistd | None = None
-        self.agents: dict[str, Twistd] = {}
+        self.server: Process | None = None
+        self.agents: dict[str, Process] = {}
         directory.mkdir(parents=True, exist_ok=True)
         self.server_config = directory / "pushyd.toml"
-        self.server_config.write_text(_toml(self.settings), encoding="utf-8")
+        text = _toml(self.settings) + "".join(f"\n[{name}]\n{_toml(table)}" for name, table in (tables or {}).items())
+        self.server_config.write_text(text, encoding="utf-8")
 
     @property
     def url(self) -> str:
         """Where the organization's API is."""
         return f"https://{SERVER_NAME}:{self.api_port}/organizations/{self.organization}"
 
-    def start_server(self) -> Twistd:
+    def start_server(self) -> Process:
         """Start pushyd and wait until it is ready."""
         self.server = Twistd("pushyd", ["--config", str(self.server_config)], log=self.directory / "pushyd.log")
         self.server.wait_for("pushyd is ready")
         return self.server
 
-    def start_agent(self, name: str, whitelist: Mapping[str, str]) -> Twistd:
+    def start_agent(self, name: str, whitelist: Mapping[str, str]) -> Process:
         """Start an agent; it enrols itself with the validator's key when it is new."""
         home = self.directory / name
         home.mkdir(exist_ok=True)
@@ -76,7 +86,7 @@ class Fleet:
             "chef_server_url": self.url,
             "node_name": name,
             "client_key": str(home / "client.pem"),
-            "validation_key": str(self.state / f"{self.organization}-validator.pem"),
+            "validation_key": str(self.keys / f"{self.organization}-validator.pem"),
             "ca_file": str(self.state / "ca.pem"),
             "state_dir": str(home / "state"),
             "stop_grace": 0,
@@ -93,7 +103,7 @@ class Fleet:
         return {
             "PUSHY_SERVER_URL": self.url,
             "PUSHY_CLIENT_NAME": user,
-            "PUSHY_CLIENT_KEY": str(self.state / f"{user}.pem"),
+            "PUSHY_CLIENT_KEY": str(self.keys / f"{user}.pem"),
             "PUSHY_CA_FILE": str(self.state / "ca.pem"),
         }
 
@@ -122,7 +132,7 @@ class Fleet:
         """The status and the JSON of the API's answer to a request, signed by a principal of the state directory."""
         full_path = f"/organizations/{self.organization}/{path}"
         signature = http_signing.sign(
-            private_key=parse_private_key((self.state / f"{user}.pem").read_bytes()),
+            private_key=parse_private_key((self.keys / f"{user}.pem").read_bytes()),
             user=user,
             method=method,
             path=full_path,
@@ -136,7 +146,7 @@ class Fleet:
             response = connection.getresponse()
             return response.status, json.loads(response.read() or b"null")
 
-    def processes(self) -> list[Twistd]:
+    def processes(self) -> list[Process]:
         """Every process that was started and not been replaced, agents first."""
         return [*self.agents.values(), *([self.server] if self.server else [])]
 

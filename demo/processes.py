@@ -1,4 +1,4 @@
-"""A twistd process, what it says, and how it ends."""
+"""A process, of twistd above all: what it says, and how it ends."""
 
 import subprocess
 import sys
@@ -29,19 +29,17 @@ def wait_until(found: Callable[[], T | None], what: str, *, seconds: float = 20.
     return value
 
 
-class Twistd:
-    """``twistd -n PLUGIN …`` as a process of its own, which outlives this one. What it says is added to `log`."""
+class Process:
+    """A process of its own, which outlives this one. What it says is added to `log`."""
 
-    def __init__(self, plugin: str, arguments: Sequence[str], *, log: Path, by_script: bool = False) -> None:
-        """:param by_script: start the console script of the plugin's name, which does the same"""
-        scripts = Path(sys.executable).parent
-        program = [scripts / plugin] if by_script else [scripts / "twistd", "-n", "--pidfile=", plugin]
-        self.plugin = plugin
+    def __init__(self, name: str, command: Sequence[str | Path], *, log: Path) -> None:
+        """:param name: what it is called in errors"""
+        self.name = name
         self.log = log
         self._from = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *program, *arguments],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -67,11 +65,11 @@ class Twistd:
             return False if ended else None
 
         try:
-            happened = wait_until(found, f"{text!r} from {self.plugin}", seconds=seconds)
+            happened = wait_until(found, f"{text!r} from {self.name}", seconds=seconds)
         except DidNotHappen as error:
             raise DidNotHappen(f"{error}; it said:\n{self._tail()}") from None
         if not happened:
-            raise DidNotHappen(f"{self.plugin} ended with {self.process.returncode}; it said:\n{self._tail()}")
+            raise DidNotHappen(f"{self.name} ended with {self.process.returncode}; it said:\n{self._tail()}")
 
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would."""
@@ -88,7 +86,17 @@ class Twistd:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise DidNotHappen(f"{self.plugin} did not end in {seconds} s after SIGTERM:\n{self._tail()}") from None
+            raise DidNotHappen(f"{self.name} did not end in {seconds} s after SIGTERM:\n{self._tail()}") from None
 
     def _tail(self) -> str:
         return "\n".join(self.said().splitlines()[-30:])
+
+
+class Twistd(Process):
+    """``twistd -n PLUGIN …``."""
+
+    def __init__(self, plugin: str, arguments: Sequence[str], *, log: Path, by_script: bool = False) -> None:
+        """:param by_script: start the console script of the plugin's name, which does the same"""
+        scripts = Path(sys.executable).parent
+        program = [scripts / plugin] if by_script else [scripts / "twistd", "-n", "--pidfile=", plugin]
+        super().__init__(plugin, [sys.executable, *program, *arguments], log=log)

@@ -12,15 +12,13 @@ from typing import Any
 from uuid import uuid4
 
 import zmq
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from pushy_protocol import api as shapes
-from pushy_protocol.keys import make_rsa_key, public_pem
+from pushy_protocol.keys import public_pem
 from pushy_protocol.zeromq import Context
 from pushyd.api_endpoint import api_endpoint
 from pushyd.broker.command import CommandChannel
@@ -30,18 +28,17 @@ from pushyd.config import Settings
 from pushyd.domain.node import HeartbeatRule
 from pushyd.feeds import FeedService
 from pushyd.first_start import make_first_principals
-from pushyd.identity.local import LocalIdentity
+from pushyd.identity_backend import Backend, BackendError, make_backend, offered_extensions
 from pushyd.jobs import JobService
 from pushyd.live_jobs import LiveJobs
 from pushyd.nodes import NodeService
-from pushyd.outside_changes import OutsideChanges
 from pushyd.results import Results
 from pushyd.retention import Retention
 from pushyd.sessions import Sessions
 from pushyd.state_dir import StateDir, StateDirError
 from pushyd.store.interface import Store, StoreUnavailable
 from pushyd.store.sql import SqlStore
-from pushyd.web import agent_config, feeds, identity, jobs, nodes, openapi, output, status
+from pushyd.web import agent_config, feeds, jobs, nodes, openapi, output, status
 from pushyd.web.app import Api
 
 _ABSENCE_SECONDS = 30.0
@@ -116,9 +113,13 @@ class PushServer(Service):
             raise StartError(str(error)) from None
         self._started.push_async_callback(self._close, store)
         await store.open()
-        await self._introduce(store)
-        sessions = Sessions(secret=self._state.session_secret, store=store)
+        if self._settings.identity.backend == "local":
+            await self._introduce(store)
+        sessions = Sessions(
+            secret=self._state.session_secret, store=store, extensions=offered_extensions(self._settings.identity)
+        )
         await sessions.load()
+        backend = self._backend(store, sessions)
         feed_service = FeedService(
             store=store,
             clock=self._reactor,
@@ -141,10 +142,9 @@ class PushServer(Service):
         )
         self._started.callback(retention.stop)
         retention.start()
-        outside_changes = OutsideChanges(store=store, sessions=sessions, clock=self._reactor)
-        self._started.callback(outside_changes.stop)
-        outside_changes.start()
-        api = self._api(store, sessions, node_service, live_jobs, job_service, retention)
+        self._started.callback(backend.stop)
+        backend.start()
+        api = self._api(backend, sessions, node_service, live_jobs, job_service, retention)
         feeds.add_routes(
             api,
             feeds=feed_service,
@@ -166,6 +166,19 @@ class PushServer(Service):
         for name, path in made.items():
             self.log.info("Made {name}; its private key: {path}", name=name, path=path)
         self.log.info("The CA that agents and workstations have to trust: {path}", path=self._state.ca_certificate)
+
+    def _backend(self, store: Store, sessions: Sessions) -> Backend:
+        try:
+            return make_backend(
+                self._settings.identity,
+                store=store,
+                sessions=sessions,
+                reactor=self._reactor,
+                now=self._now,
+                config_lifetime=self._settings.config_lifetime,
+            )
+        except BackendError as error:
+            raise StartError(str(error)) from None
 
     def _services(
         self, store: Store, sessions: Sessions, feed_service: FeedService
@@ -240,7 +253,7 @@ class PushServer(Service):
 
     def _api(
         self,
-        store: Store,
+        backend: Backend,
         sessions: Sessions,
         node_service: NodeService,
         live_jobs: LiveJobs,
@@ -249,8 +262,7 @@ class PushServer(Service):
     ) -> Api:
         settings = self._settings
         host = f"{_in_url(settings.server_name)}:{settings.api_port}"
-        directory = LocalIdentity(store, seconds=self._reactor.seconds)
-        api = Api(identity=directory, now=self._now)
+        api = Api(identity=backend.identity, now=self._now)
         status.add_routes(
             api,
             incarnation_id=self._incarnation_id,
@@ -261,8 +273,10 @@ class PushServer(Service):
         jobs.add_routes(api, jobs=job_service, retention=retention, host=host)
         output.add_routes(api, jobs=job_service)
         nodes.add_routes(api, nodes=node_service)
-        agent_config.add_routes(api, sessions=sessions, nodes=store, offer=self._offer())
-        identity.add_routes(api, directory=directory, nodes=store, sessions=sessions, host=host, make_key=_make_rsa_key)
+        agent_config.add_routes(
+            api, sessions=sessions, nodes=backend.node_objects, offer=self._offer(), admitted=backend.admitted
+        )
+        backend.add_routes(api, host)
         return api
 
     def _offer(self) -> agent_config.Offer:
@@ -296,10 +310,6 @@ class PushServer(Service):
 
 async def _stop_listening(port: Any) -> None:
     await port.stopListening()
-
-
-async def _make_rsa_key() -> RSAPrivateKey:
-    return await deferToThread(make_rsa_key)
 
 
 def _in_url(server_name: str) -> str:

@@ -7,6 +7,7 @@ and a salt of the node's.
 
 import hmac
 import secrets
+from collections.abc import Collection
 
 from attrs import field, frozen
 
@@ -37,7 +38,9 @@ class Session:
 class Sessions:
     """Every session, by node and by CURVE key."""
 
-    def __init__(self, *, secret: bytes, store: RegistrationStore) -> None:
+    def __init__(self, *, secret: bytes, store: RegistrationStore, extensions: Collection[str] = EXTENSIONS) -> None:
+        """:param extensions: what of protocol 3.0 is offered"""
+        self._offered = frozenset(extensions)
         self._secret = secret
         self._store = store
         self._by_node: dict[NodeRef, Session] = {}
@@ -99,17 +102,20 @@ class Sessions:
         """The session of a node."""
         return self._by_node.get(node)
 
+    def all(self) -> list[NodeRef]:
+        """The nodes of all organizations that ever asked for their configuration."""
+        return list(self._by_node)
+
     def nodes(self, organization: str) -> list[str]:
         """The nodes of an organization that ever asked for their configuration."""
         return [node.name for node in self._by_node if node.organization == organization]
 
     def _add(self, registration: Registration) -> Session:
         node = NodeRef(registration.organization, registration.node)
-        offered = EXTENSIONS if registration.protocol_version == PROTOCOL_VERSION_3 else ()
         session = Session(
             node=node,
             session_key=self._session_key(node, registration.session_salt),
-            extensions=frozenset(offered),
+            extensions=self._offered if registration.protocol_version == PROTOCOL_VERSION_3 else frozenset(),
             registration=registration,
         )
         self._remove(node)

@@ -53,7 +53,7 @@ def is_below(name: str, parents: tuple[str, ...]) -> bool:
 
 
 STANDARD_LIBRARY = tuple(sys.stdlib_module_names)
-COMPOSITION = ("pushyd.app", "pushyd.ctl")
+COMPOSITION = ("pushyd.app", "pushyd.ctl", "pushyd.identity_backend")
 
 RULES = [
     Rule(

@@ -5,6 +5,8 @@ With its answer a node's CURVE key is admitted and its session begins.
 
 import re
 from base64 import b64encode
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -52,20 +54,31 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facts: dict[str, Any]
 
 
-def add_routes(api: Api, *, sessions: Sessions, nodes: NodeObjectStore, offer: Offer) -> None:
-    """Serve it by its name in 2.x and by that of 1.0; an agent of 3.0 can report facts of its node with it."""
+def add_routes(
+    api: Api,
+    *,
+    sessions: Sessions,
+    nodes: NodeObjectStore | None,
+    offer: Offer,
+    admitted: Callable[[NodeRef, Caller], None],
+) -> None:
+    """Serve it by its name in 2.x and by that of 1.0; an agent of 3.0 can report facts of its node with it.
+
+    :param nodes: where the facts go; None where nobody reports any
+    :param admitted: called when a session has begun or was renewed, by whom it was
+    """
 
     async def config(call: Call, node: str) -> Response:
         await _require_node(api, call.caller, node, offer)
         return await admit(call, node)
 
-    async def report(call: Call, node: str) -> Response:
+    async def report(kept_nodes: NodeObjectStore, call: Call, node: str) -> Response:
         await _require_node(api, call.caller, node, offer)
         if not (call.caller.is_client and call.caller.name == node):
             raise ApiError(403, "Client and node name must match")
         facts = _facts(call.body, node)
         answer = await admit(call, node)
-        await nodes.change_node_object(call.organization, node, lambda kept: with_facts(kept, node, facts))
+        await kept_nodes.change_node_object(call.organization, node, lambda kept: with_facts(kept, node, facts))
         return answer
 
     async def admit(call: Call, node: str) -> Response:
@@ -78,11 +91,13 @@ def add_routes(api: Api, *, sessions: Sessions, nodes: NodeObjectStore, offer: O
         except KeyTaken:
             raise ApiError(401, _BAD_KEY) from None
         await _require_known(api, sessions, call.caller, session)
+        admitted(session.node, call.caller)
         return json_response(_config(offer, session, call.caller))
 
     for name in ("config", "connect"):
         api.route("GET", f"pushy/{name}/<node>", config, right=None)
-    api.route("POST", "pushy/config/<node>", report, right=None)
+    if nodes is not None:
+        api.route("POST", "pushy/config/<node>", partial(report, nodes), right=None)
 
 
 async def _require_known(api: Api, sessions: Sessions, caller: Caller, session: Session) -> None:

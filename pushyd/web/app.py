@@ -76,7 +76,7 @@ class Api:
     def open_route(self, method: str, path: str, handler: Callable[[], Response]) -> None:
         """A route for everybody; it learns nothing of the request."""
 
-        def serve(request: Request) -> bytes:
+        def serve(request: Request, **_parts: str) -> bytes:
             return self._write(request, handler())
 
         self._klein.route(path, methods=[method], endpoint=f"{method} {path}")(serve)

@@ -8,6 +8,9 @@ server that they do not reach themselves. What is not below an organization is n
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+from twisted.web.server import Request
+
+from pushy_protocol.http_signing import canonical_path
 from pushyd.web.app import Api, Call
 from pushyd.web.errors import ApiError, Response
 from pushyd.web.requests import lower_headers
@@ -54,22 +57,17 @@ class Forward(Protocol):
     def __call__(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Awaitable[Answered]: ...
 
 
-def add_routes(api: Api, *, forward: Forward, changed: Callable[[str], None]) -> None:
+def add_routes(api: Api, *, forward: Forward, changed: Callable[[], None]) -> None:
     """Serve it.
 
-    :param changed: called with an organization of which something may have been changed
+    :param changed: called when something may have been changed
     """
 
     async def handle(call: Call, **_parts: str) -> Response:
-        request = call.request
-        headers = lower_headers(request)
-        sent = {
-            name: value for name, value in headers.items() if name in _TO_CHEF or name.startswith("x-ops-")
-        }
-        method = request.method.decode("latin-1")
-        answer = await forward(method, request.uri.decode("latin-1"), sent, call.body)
-        if method != "GET" and answer.status < 300:
-            changed(call.organization)
+        method = call.request.method.decode("latin-1")
+        answer = await forward(method, _target(call.request), _to_chef(call.request), call.body)
+        if method not in {"GET", "HEAD"} and answer.status < 300:
+            changed()
         return Response(
             status=answer.status,
             body=answer.body,
@@ -85,7 +83,21 @@ def add_routes(api: Api, *, forward: Forward, changed: Callable[[str], None]) ->
             api.open_route(method, f"/{path}", _elsewhere)
 
 
-def _elsewhere(**_parts: str) -> Response:
+def _target(request: Request) -> str:
+    """Path and query, in one form: a Chef Server need not know doubled slashes, which are not signed either.
+
+    :raise ApiError: the path is none, and behind a server's name would make another one of it
+    """
+    path, mark, query = request.uri.decode("latin-1").partition("?")
+    if not path.startswith("/"):
+        raise ApiError(400, "expected a path")
+    return canonical_path(path) + mark + query
+
+
+def _to_chef(request: Request) -> dict[str, str]:
+    headers = lower_headers(request)
+    return {name: value for name, value in headers.items() if name in _TO_CHEF or name.startswith("x-ops-")}
+
+
+def _elsewhere() -> Response:
     raise ApiError(404, "Users and organizations are on the Chef Server; ask it.")
-
-

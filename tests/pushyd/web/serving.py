@@ -222,7 +222,11 @@ class ApiTestCase(TestCase):
         output.add_routes(api, jobs=self.jobs)
         nodes.add_routes(api, nodes=self.nodes)
         agent_config.add_routes(
-            api, sessions=self.sessions, nodes=self.store, offer=agent_config.Offer(**{**OFFER, **offered})
+            api,
+            sessions=self.sessions,
+            nodes=self.store,
+            offer=agent_config.Offer(**{**OFFER, **offered}),
+            admitted=lambda node, caller: None,
         )
         identity.add_routes(
             api,
