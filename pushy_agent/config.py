@@ -102,6 +102,51 @@ def load(path: Path, options: Mapping[str, object], fqdn: Callable[[], str]) -> 
     return _Reading(path, options).config({**table, **options}, fqdn)
 
 
+def check_setting(key: str, value: object) -> None:
+    """Check one key of the file by itself; no file is looked at.
+
+    :raise ConfigError: there is no such key, or it cannot have that value.
+    """
+    try:
+        settings = msgspec.convert({key: value}, _Settings)
+        if key in {"chef_server_url", "server_url"}:
+            _server_and_organization(settings.chef_server_url or settings.server_url)
+        if settings.node_name:
+            _checked_node_name(settings.node_name)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(error)[1]) from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _server_and_organization(url: str | None) -> tuple[str, str]:
+    """The URL without a slash at its end, and the organization in it.
+
+    :raise ValueError: it is no URL of an organization
+    """
+    expected = "expected https://HOST[:PORT]/organizations/ORG"
+    if url is None:
+        raise ValueError(f"{expected}, got nothing")
+    url = url.rstrip("/")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        raise ValueError(f"{expected}, got {url!r}") from None
+    organization = _ORGANIZATION.fullmatch(parts.path)
+    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.username:
+        organization = None
+    if organization is None:
+        raise ValueError(f"{expected}, got {url!r}")
+    return url, organization[1]
+
+
+def _checked_node_name(name: str) -> str:
+    if not _NODE_NAME.fullmatch(name):
+        raise ValueError(f"expected letters, digits and _.:- only, got {name!r}")
+    return name
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -170,26 +215,16 @@ class _Reading:
             raise self._wrong("server_url", "expected either this or chef_server_url, got both")
         key = "server_url" if settings.server_url else "chef_server_url"
         url = settings.server_url or settings.chef_server_url
-        expected = "expected https://HOST[:PORT]/organizations/ORG"
-        if url is None:
-            raise self._wrong(key, f"{expected}, got nothing")
-        url = url.rstrip("/")
         try:
-            parts = urlsplit(url)
-            _ = parts.port  # raises where it is no number
-        except ValueError:
-            raise self._wrong(key, f"{expected}, got {url!r}") from None
-        organization = _ORGANIZATION.fullmatch(parts.path)
-        if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.username:
-            organization = None
-        if organization is None:
-            raise self._wrong(key, f"{expected}, got {url!r}")
-        return url, organization[1]
+            return _server_and_organization(url)
+        except ValueError as error:
+            raise self._wrong(key, str(error)) from None
 
     def _node_name(self, name: str) -> str:
-        if not _NODE_NAME.fullmatch(name):
-            raise self._wrong("node_name", f"expected letters, digits and _.:- only, got {name!r}")
-        return name
+        try:
+            return _checked_node_name(name)
+        except ValueError as error:
+            raise self._wrong("node_name", str(error)) from None
 
     def _client_key(self, settings: _Settings) -> Path:
         path = self._base("client_key") / Path(settings.client_key).expanduser()

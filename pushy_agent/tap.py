@@ -50,7 +50,10 @@ class Options(usage.Options):
     """The command line, by the original's names; `config` holds the settings once it is parsed."""
 
     synopsis = "[options]"
-    longdesc = "Runs the commands that a push server asks this node for, as far as its whitelist allows them."
+    longdesc = (
+        "Runs the commands that a push server asks this node for, as far as its whitelist allows them. "
+        "To convert Chef's push-jobs-client.rb: pushy-agent import-config --help"
+    )
 
     optParameters = [  # noqa: RUF012 - Twisted's way
         ["config", "c", DEFAULT_CONFIG, "The settings, a TOML file"],
@@ -210,7 +213,14 @@ def makeService(options: Options) -> Service:
 
 
 def main() -> None:
-    """The console script: ``twistd -n pushy-agent`` with the same arguments, and without a pid file."""
+    """The console script: ``twistd -n pushy-agent`` with the same arguments, and without a pid file.
+
+    But for ``pushy-agent import-config``, which is a program of its own.
+    """
+    if sys.argv[1:2] == ["import-config"]:
+        from pushy_agent.import_config.command import main as import_config
+
+        import_config(sys.argv[2:])
     # Twisted would load pyOpenSSL for TLS that the agent does not use: 8 MB on every node.
     sys.modules["OpenSSL"] = None  # type: ignore[assignment]  # what makes an import fail
     from twisted.application import app

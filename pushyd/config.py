@@ -106,6 +106,17 @@ HELP: Mapping[str, str] = {
 }
 
 
+def check_setting(name: str, value: object) -> None:
+    """Check one setting of the file by itself.
+
+    :raise ConfigError: there is no such setting, or it cannot have that value
+    """
+    try:
+        msgspec.convert({name: value}, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explained(error)[1]) from None
+
+
 def load(path: Path | None, overrides: Mapping[str, str]) -> Settings:
     """The settings of a TOML file (None: there is none), with `overrides` from the command line above them.
 
@@ -119,17 +130,28 @@ def load(path: Path | None, overrides: Mapping[str, str]) -> Settings:
     options = _convert(dict(overrides), "command line", strict=False)
     chosen = {name: getattr(options, name) for name in overrides}
     settings = _convert({**from_file, **chosen}, str(path or "command line"), strict=True)
+    try:
+        check_together(settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path or 'command line'}: {error}") from None
+    return settings
+
+
+def check_together(settings: Settings) -> None:
+    """Check what no setting's type says.
+
+    :raise ConfigError: they do not go together
+    """
     ports = ("api_port", "command_port", "server_heartbeat_port")
     if len({getattr(settings, port) for port in ports}) < len(ports):
-        raise ConfigError(f"{path or 'command line'}: {', '.join(ports)}: expected three different ports")
+        raise ConfigError(f"{', '.join(ports)}: expected three different ports")
     if ":" in settings.server_name and not _is_address(settings.server_name):
-        raise ConfigError(f"{path or 'command line'}: server_name: expected a host name or an address, without a port")
+        raise ConfigError("server_name: expected a host name or an address, without a port")
     if settings.identity.backend == "chef":
         try:
             chef_access(settings.identity)
         except WrongSetting as error:
-            raise ConfigError(f"{path or 'command line'}: {error}") from None
-    return settings
+            raise ConfigError(str(error)) from None
 
 
 def _is_address(name: str) -> bool:
@@ -157,10 +179,14 @@ def _convert(values: dict[str, Any], where: str, *, strict: bool) -> Settings:
     try:
         return msgspec.convert(values, Settings, strict=strict)
     except msgspec.ValidationError as error:
-        text = str(error)
-        key = _KEY.search(text)
-        if unknown := _UNKNOWN.search(text):
-            table = f"{key[1]}." if key else ""
-            raise ConfigError(f"{where}: {table}{unknown[1]}: there is no such setting") from None
-        expected = text.partition(" - at ")[0].replace("`", "")
-        raise ConfigError(f"{where}: {key[1] if key else ''}: {expected[:1].lower()}{expected[1:]}") from None
+        raise ConfigError(": ".join((where, *_explained(error)))) from None
+
+
+def _explained(error: msgspec.ValidationError) -> tuple[str, str]:
+    """The name of the setting, and what is wrong with it."""
+    text = str(error)
+    key = _KEY.search(text)
+    if unknown := _UNKNOWN.search(text):
+        return f"{key[1]}.{unknown[1]}" if key else unknown[1], "there is no such setting"
+    expected = text.partition(" - at ")[0].replace("`", "")
+    return key[1] if key else "", f"{expected[:1].lower()}{expected[1:]}"

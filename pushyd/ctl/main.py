@@ -12,6 +12,7 @@ from pushyd.ctl.checks import check
 from pushyd.ctl.context import FILE, Server, open_server, pass_server, told_in_one_line, user_id
 from pushyd.ctl.groups import group
 from pushyd.ctl.identity import client, org, user
+from pushyd.ctl.import_config import import_config
 from pushyd.first_start import make_first_principals
 from pushyd.state_dir import lock, lock_is_held, open_state_dir
 from pushyd.store.direct import finish, migrate_now
@@ -26,12 +27,14 @@ from pushyd.store.schema import jobs, unfinished
 @click.pass_context
 def cli(context: click.Context, config: Path | None, state_dir: str | None, database_url: str | None) -> None:
     """Administer a push server, on its own machine. It may be running."""
+    if context.invoked_subcommand == import_config.name:
+        return  # it is about no server that is there
     given = {"state_dir": state_dir, "database_url": database_url}
     overrides = {name: value for name, value in given.items() if value is not None}
     context.obj = open_server(config, overrides, user=user_id())
 
 
-for command in (org, user, client, group):
+for command in (org, user, client, group, import_config):
     cli.add_command(command)
 
 
