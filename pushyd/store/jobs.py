@@ -126,10 +126,17 @@ _DETAILS = tuple(
     job_nodes.c[name] for name in ("status", "reason", "exit_status", "signal", "started_ms", "finished_ms")
 )
 
+# Materialized, or SQLite reads all rows anew for each node of the job: quadratic.
+_changed = (
+    select(*(item.label(f"item_{index}") for index, item in enumerate(_items)))
+    .select_from(_rows)
+    .cte("changed")
+    .prefix_with("MATERIALIZED")
+)
 _SET_NODES = (
     update(job_nodes)
-    .where(job_nodes.c.job == _seq, job_nodes.c.node == _items[0])
-    .values({column: cast(item, column.type) for column, item in zip(_DETAILS, _items[1:], strict=True)})
+    .where(job_nodes.c.job == _seq, job_nodes.c.node == _changed.c[0])
+    .values({column: cast(item, column.type) for column, item in zip(_DETAILS, _changed.c[1:], strict=True)})
 )
 
 

@@ -1,5 +1,6 @@
 """How a database means to carry out a statement."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ClauseElement, Connection, Executable
@@ -13,8 +14,14 @@ SQLITE_NAMES = {
 }
 
 
-def explain(connection: Connection, statement: Executable, parameters: dict[str, Any]) -> str:
-    """The database's plan for a statement."""
+# In tables as small as those of tests PostgreSQL does without indexes where it can.
+UNINDEXED = ("seqscan", "bitmapscan", "hashjoin", "mergejoin")
+
+
+def explain(
+    connection: Connection, statement: Executable, parameters: dict[str, Any], *, without: Sequence[str] = UNINDEXED
+) -> str:
+    """The database's plan for a statement; PostgreSQL's `without` some of its ways, where it can."""
     assert isinstance(statement, ClauseElement)
     compiled = statement.compile(connection, compile_kwargs={"render_postcompile": True})
     assert isinstance(compiled, SQLCompiler)
@@ -24,8 +31,7 @@ def explain(connection: Connection, statement: Executable, parameters: dict[str,
     if connection.dialect.name == "sqlite":
         command = "EXPLAIN QUERY PLAN"
     else:
-        # In tables this small PostgreSQL does without indexes where it can; here is asked whether it can with them.
-        for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin"):
+        for way in without:
             connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
         command = "EXPLAIN"
     rows = connection.exec_driver_sql(f"{command} {compiled}", arguments)

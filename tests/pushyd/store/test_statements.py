@@ -166,3 +166,12 @@ def test_what_is_asked_often_never_scans(many_jobs: dict[str, Engine], dialect: 
     assert (SQLITE_NAMES.get(index, index) if dialect == "sqlite" else index) in plan, plan
     for table in ("jobs", "job_nodes", "outputs"):
         assert not re.search(rf"(SCAN|Seq Scan on) {table}\b(?! USING)", plan), plan
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_each_node_that_changed_is_looked_up_by_its_name(many_jobs: dict[str, Engine], dialect: str) -> None:
+    statement, parameters, _ = PLANS["set nodes"]
+    with many_jobs[dialect].begin() as connection:
+        plan = explain(connection, statement, parameters, without=("seqscan",))
+    # By the job alone every change would be compared with every node.
+    assert re.search(r"\(job=\? AND node=\?\)|Hash Cond: .*\bnode\b", plan), plan
