@@ -28,10 +28,13 @@ from pushy_agent.job import Exit, Kind, Say
 from pushy_agent.jobfile import JobFiles
 from pushy_agent.link import Link
 from pushy_agent.order import Order, OrderDesk
-from pushy_agent.process import TERM_TIME, Process
+from pushy_agent.output_spool import OutputSpool
+from pushy_agent.process import TERM_TIME, CannotStart, Process
 from pushy_agent.sender import Sender
 from pushy_agent.settings import Settings
+from pushy_agent.speaker import Speaker
 from pushy_agent.spool import InUse, Journal, Spool
+from pushy_agent.streams import Streams
 from pushy_agent.watchdog import Watchdog
 from pushy_agent.worker import Worker
 from pushy_protocol.messages import Commit, ServerCommand, ServerHeartbeat
@@ -74,13 +77,14 @@ class AgentService(Service):
         self._disk = ThreadPool(0, 1, "disk")
         config = settings.config
         self._spool = Spool(Journal(config.state_dir / "jobs.journal"), self._on_disk)
-        self._sender = Sender(
-            host=surroundings.host,
-            incarnation_id=str(uuid.uuid4()),
-            now=surroundings.now,
+        self._speaker = Speaker(host=surroundings.host, incarnation_id=str(uuid.uuid4()), now=surroundings.now)
+        self._streams = Streams(
             clock=reactor,
-            spool=self._spool,
+            speaker=self._speaker,
+            spool=OutputSpool(config.state_dir / "output", config.output_spool_limit),
+            in_thread=self._on_disk,
         )
+        self._sender = Sender(clock=reactor, speaker=self._speaker, spool=self._spool, streams=self._streams)
         self._link = Link(
             clock=reactor,
             jitter=surroundings.jitter,
@@ -111,6 +115,7 @@ class AgentService(Service):
         config = self._settings.config
         try:
             interrupted = self._spool.open()
+            self._streams.open()
             (config.state_dir / "locks").mkdir(mode=0o700, exist_ok=True)
         except InUse as error:
             raise SystemExit(f"pushy-agent: state_dir: {error.filename}: {error.strerror}") from None
@@ -152,7 +157,9 @@ class AgentService(Service):
         for job_id in interrupted:
             await tree.end_lost(job_id, node, clock=self._reactor, term_time=TERM_TIME)
             self.log.warn("Job {job_id} was running when the agent died; it has failed", job_id=job_id)
-            await self._spool.keep(Say(kind=Kind.FAILED, job_id=job_id, reason="agent_restarted"))
+            output = self._streams.totals(job_id)
+            how = None if output is None else Exit(output=output)
+            await self._spool.keep(Say(kind=Kind.FAILED, job_id=job_id, reason="agent_restarted", exit=how))
         if self.running:
             self._link.start()
 
@@ -164,6 +171,7 @@ class AgentService(Service):
             if chore.running:
                 chore.stop()
         self._watchdog.stop()
+        self._streams.stop()
         await self._spool.close()
         self._disk.stop()
         if self._context is not None:
@@ -210,6 +218,7 @@ class AgentService(Service):
             environment=self._surroundings.environment,
             allowed_env=config.allowed_env,
             lock_dir=config.state_dir / "locks",
+            streams=self._speaker.offers("output"),
             uid=self._surroundings.uid,
         )
 
@@ -242,5 +251,10 @@ class AgentService(Service):
         )
 
     def _spawn(self, order: Order, env: Mapping[str, str], ended: Callable[[Exit], None]) -> Process:
-        self._child = Process(self._reactor, order, env, ended)
+        sinks = self._streams.begin(order) if order.streamed else None
+        try:
+            self._child = Process(self._reactor, order, env, ended, sinks=sinks)
+        except CannotStart:
+            self._streams.drop(order.job_id)
+            raise
         return self._child

@@ -49,6 +49,7 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     file_dir_expiry: Annotated[float, msgspec.Meta(ge=0)] = 86_400
     stop_grace: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 5
     max_body_size: Annotated[int, msgspec.Meta(ge=1024, le=2**30)] | None = None
+    output_spool_limit: Annotated[int, msgspec.Meta(ge=0, le=2**40)] = 256 * 1024 * 1024
     log_level: LogLevel = "info"
     logfile: _Text | None = None
     allowed_overwritable_env_vars: list[_Text] | None = None
@@ -61,7 +62,8 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 @frozen(kw_only=True)
 class Config:
-    """The settings, checked. Paths are absolute, times in seconds; `max_body_size` is in bytes, None for the server's.
+    """The settings, checked. Paths are absolute, times in seconds, sizes in bytes; `max_body_size` is None for
+    the server's.
 
     :param sources: what was read for them, files and directories
     """
@@ -79,6 +81,7 @@ class Config:
     file_dir_expiry: float
     stop_grace: float
     max_body_size: int | None
+    output_spool_limit: int
     log_level: LogLevel
     logfile: Path | None
     allowed_env: frozenset[str] | None
@@ -182,6 +185,7 @@ class _Reading:
             file_dir_expiry=settings.file_dir_expiry,
             stop_grace=settings.stop_grace,
             max_body_size=settings.max_body_size,
+            output_spool_limit=settings.output_spool_limit,
             log_level=settings.log_level,
             logfile=self._path("logfile", settings.logfile),
             allowed_env=None

@@ -11,6 +11,7 @@ only passed on. The rules are those of the 2.x client:
 - a job that ended says how, once.
 """
 
+from collections.abc import Mapping
 from enum import Enum, StrEnum, auto
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from attrs import evolve, frozen
 
 from pushy_agent.order import Order
 from pushy_agent.output import Captured
+from pushy_protocol.messages import Channel, OutputTotal
 from pushy_protocol.states import AgentState
 
 
@@ -70,12 +72,16 @@ State = Idle | Committed | Running
 
 @frozen(kw_only=True)
 class Exit:
-    """How a command ended: by `status` or by `signal`. The outputs are there only when they were captured."""
+    """How a command ended: by `status` or by `signal`.
+
+    The outputs are there only when they were captured; of those that travel by themselves there is how long they are.
+    """
 
     status: int | None = None
     signal: int | None = None
     stdout: Captured | None = None
     stderr: Captured | None = None
+    output: Mapping[Channel, OutputTotal] | None = None
 
 
 # Events

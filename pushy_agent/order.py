@@ -67,6 +67,8 @@ class Order:
     :param lock: a file to lock as long as there is this order
     :param timeout: seconds that it may run, None for as long as the server lets it
     :param capture_limit: bytes kept of each output
+    :param streamed: the outputs travel while it runs, and not with its result
+    :param live: as soon as they come
     """
 
     job_id: str
@@ -77,6 +79,8 @@ class Order:
     file: bytes | None = field(default=None, repr=False)
     capture: bool = False
     capture_limit: int = CAPTURE_LIMIT
+    streamed: bool = False
+    live: bool = False
     lock: Path | None = None
     timeout: float | None = None
 
@@ -109,6 +113,7 @@ class OrderDesk:
         but those that are dangerous
     :param lock_dir: where the locks are of entries that name no file
     :param uid: the agent's own user; only root becomes another
+    :param streams: the server takes outputs while commands run
     """
 
     whitelist: Whitelist
@@ -117,6 +122,7 @@ class OrderDesk:
     allowed_env: frozenset[str] | None = None
     lock_dir: Path
     uid: int
+    streams: bool = False
     look_up_user: Callable[[str], Identity] = look_up_user
 
     def check(self, commit: Commit) -> Order:
@@ -144,10 +150,16 @@ class OrderDesk:
             identity=identity,
             file=self._file(commit.file),
             capture=commit.capture,
-            capture_limit=entry.capture_limit,
+            capture_limit=self._capture_limit(commit, entry),
+            streamed=commit.capture and self.streams,
+            live=commit.live,
             lock=locks.path_of(self.lock_dir, entry.name) if entry.lock is True else entry.lock or None,
             timeout=entry.timeout,
         )
+
+    def _capture_limit(self, commit: Commit, entry: Entry) -> int:
+        asked = commit.output_limit if self.streams and commit.output_limit is not None else CAPTURE_LIMIT
+        return asked if entry.capture_limit is None else min(asked, entry.capture_limit)
 
     @staticmethod
     def _user(asked: str | None, entry: Entry) -> str | None:

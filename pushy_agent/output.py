@@ -42,10 +42,17 @@ class Captured:
         start = 0
         while start < min(3, len(self.tail)) and self.tail[start] & 0xC0 == 0x80:
             start += 1
-        line = f"[... {self.left_out + fragment + start} bytes left out ...]\n"
-        if head and not head.endswith("\n"):
-            line = "\n" + line
-        return head + line + self.tail[start:].decode(errors="replace")
+        line = missing_line(self.left_out + fragment + start, after=head[-1:].encode())
+        return head + line.decode() + self.tail[start:].decode(errors="replace")
+
+
+def missing_line(count: int, *, after: bytes, why: str | None = None) -> bytes:
+    """The line that stands for so many bytes that are left out, and where something else than a limit did it, `why`.
+
+    :param after: what comes before it; it begins a line of its own
+    """
+    line = f"[... {count} bytes left out{': ' if why else ''}{why or ''} ...]\n".encode()
+    return line if not after or after.endswith(b"\n") else b"\n" + line
 
 
 class Capture:
@@ -57,6 +64,9 @@ class Capture:
         self._head = bytearray()
         self._tail = bytearray()
         self._left_out = 0
+
+    is_full = False
+    """It takes whatever comes."""
 
     def add(self, data: bytes) -> None:
         """Take the next bytes."""

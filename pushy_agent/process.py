@@ -9,25 +9,21 @@ seconds, and they may live on. While it is being ended it lasts until none is le
 of those that have left its session.
 """
 
-import errno
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import IO
 
-from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from pushy_agent import tree
 from pushy_agent.clock import DelayedCall, Reactor
 from pushy_agent.job import Exit
 from pushy_agent.order import Order
 from pushy_agent.output import Capture
+from pushy_agent.pipes import Output, Reader, Sink
 
 GRACE = 0.5
 """Seconds for output that comes after the command's end."""
@@ -35,9 +31,6 @@ GRACE = 0.5
 TERM_TIME = 5.0
 """Seconds between TERM and KILL, and between KILL and giving up."""
 
-_READ_SIZE = 64 * 1024
-# The largest pipe that a user may make: what can be left in it when reading ends.
-_PIPE_SIZE = 1024 * 1024
 _UMASK = 0o022
 
 
@@ -61,11 +54,14 @@ class Process:
         env: Mapping[str, str],
         ended: Callable[[Exit], None],
         *,
+        sinks: tuple[Sink, Sink] | None = None,
         term_time: float = TERM_TIME,
     ) -> None:
         """Start it.
 
         :param env: its whole environment
+        :param sinks: where its stdout and stderr go, when they are captured; where there are none, they are part of
+            how it ended
         :param term_time: seconds from TERM to KILL
         :raise CannotStart: it cannot be.
         """
@@ -83,9 +79,12 @@ class Process:
         self._timer: DelayedCall | None = None
         self._check: DelayedCall | None = None
         self._watch = self._watch_child()
+        own = (Capture(order.capture_limit), Capture(order.capture_limit))
+        self._captures = own if order.capture and sinks is None else None
+        pipes = (self._child.stdout, self._child.stderr)
         self._outputs = [
-            _Output(reactor, pipe, Capture(order.capture_limit), self._output_closed)
-            for pipe in (self._child.stdout, self._child.stderr)
+            Output(reactor, pipe, sink, self._output_closed)
+            for pipe, sink in zip(pipes, sinks or own, strict=True)
             if pipe is not None
         ]
 
@@ -104,14 +103,14 @@ class Process:
         if self._exited:
             self._await_all()
 
-    def _watch_child(self) -> "_Reader":
+    def _watch_child(self) -> Reader:
         try:
             descriptor = os.pidfd_open(self._child.pid)
         except OSError as error:  # no descriptors left
             os.killpg(self._child.pid, signal.SIGKILL)
             with self._child:  # closes the pipes, and reaps
                 raise CannotStart("cannot_start", f"watching the command: {error}") from None
-        return _Reader(self._reactor, descriptor, self._child_exited, partial(os.close, descriptor))
+        return Reader(self._reactor, descriptor, self._child_exited, partial(os.close, descriptor))
 
     def _child_exited(self) -> None:
         self._watch.close()
@@ -170,8 +169,7 @@ class Process:
         status = self._child.poll()
         if status is None:
             status = -signal.SIGKILL
-        outputs = [output.capture.captured() for output in self._outputs]
-        stdout, stderr = outputs or (None, None)
+        stdout, stderr = (capture.captured() for capture in self._captures) if self._captures else (None, None)
         self._ended(
             Exit(
                 status=status if status >= 0 else None,
@@ -220,77 +218,3 @@ def _start(order: Order, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         raise CannotStart("no_such_command", f"{order.argv[0]}: {error.strerror}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate
         raise CannotStart("cannot_start", f"{order.argv[0]}: {error}") from None
-
-
-@implementer(IReadDescriptor)
-class _Reader:
-    """A descriptor on the reactor, and what is called when it is readable."""
-
-    def __init__(
-        self, reactor: Reactor, descriptor: int, readable: Callable[[], None], close: Callable[[], None]
-    ) -> None:
-        self._reactor = reactor
-        self._descriptor = descriptor
-        self._readable = readable
-        self._close = close
-        reactor.addReader(self)
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def logPrefix(self) -> str:
-        return "process"
-
-    def doRead(self) -> None:
-        self._readable()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor saw a hang-up and nothing to read; reading tells the same as an end of file."""
-        if self._descriptor != -1:
-            self._readable()
-
-    def close(self) -> None:
-        """Leave the reactor and close the descriptor. A second call does nothing."""
-        if self._descriptor != -1:
-            self._reactor.removeReader(self)
-            self._close()
-            self._descriptor = -1
-
-
-class _Output:
-    """One of a command's outputs: read in bounded pieces, so that a flood leaves the reactor time for the rest."""
-
-    def __init__(self, reactor: Reactor, pipe: IO[bytes], capture: Capture, closed: Callable[[], None]) -> None:
-        self.capture = capture
-        self.is_open = True
-        self._closed = closed
-        os.set_blocking(pipe.fileno(), False)
-        self._reader = _Reader(reactor, pipe.fileno(), self._readable, pipe.close)
-
-    def finish(self) -> None:
-        """Take what is there, and close."""
-        size = 0
-        while self.is_open and size < _PIPE_SIZE:
-            read = self._read()
-            if not read:  # the end, or nothing there
-                break
-            size += read
-        self._close()
-
-    def _readable(self) -> None:
-        if self._read() == 0:
-            self._close()
-            self._closed()
-
-    def _read(self) -> int | None:
-        """Read a piece; 0 at the end, None where nothing is there yet."""
-        try:
-            data = os.read(self._reader.fileno(), _READ_SIZE)
-        except OSError as error:
-            return None if error.errno in {errno.EAGAIN, errno.EINTR} else 0
-        self.capture.add(data)
-        return len(data)
-
-    def _close(self) -> None:
-        self.is_open = False
-        self._reader.close()

@@ -1,41 +1,43 @@
-"""What the agent says, made into messages for the session of the moment.
+"""When the agent says what, and what of it must not be lost.
 
-The end of a job must not be lost: it is kept in the spool, and said over each new connection, and every
-:data:`RESEND` seconds, until the server has acknowledged it. One that acknowledges nothing (2.x) hears it when a
-connection takes it, and hears nothing of an earlier run of the agent. Everything else is said now or not at all, since
-the server asks again. Reasons are told only to a server that understands them, and an output is cut to what its
-messages may hold.
+The end of a job is kept in the spool, and said over each new connection, and every :data:`RESEND` seconds, until the
+server has acknowledged it. One that acknowledges nothing (2.x) hears it when a connection takes it, and hears nothing
+of an earlier run of the agent. Where outputs travel by themselves (:mod:`streams`) the end comes after them, as long
+as they make progress; else an output is cut to what a message may hold. Everything else is said now or not at all,
+since the server asks again. Reasons are told only to a server that understands them.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
+from attrs import evolve
 from twisted.logger import Logger
 
 from pushy_agent.background import background
 from pushy_agent.bootstrap import Session
 from pushy_agent.clock import Clock, sleep
-from pushy_agent.job import Kind, Say, State
-from pushy_agent.output import fit
+from pushy_agent.job import Exit, Idle, Kind, Say, State
+from pushy_agent.output import Captured, fit
+from pushy_agent.speaker import Make, Send, Speaker
 from pushy_agent.spool import Spool
+from pushy_agent.streams import Streams
 from pushy_protocol.messages import (
-    PROTOCOL_VERSION,
-    PROTOCOL_VERSION_3,
     Aborted,
     AckCommit,
     AckRun,
+    Channel,
     Failed,
     NackCommit,
     NackRun,
     NodeHeartbeat,
-    NodeMessage,
     Succeeded,
     encode,
 )
-from pushy_protocol.timestamps import format_rfc1123
+from pushy_protocol.states import AgentState
 
-_MESSAGES: dict[Kind, Callable[..., NodeMessage]] = {
+_MESSAGES: dict[Kind, Make] = {
     Kind.ACK_COMMIT: AckCommit,
     Kind.NACK_COMMIT: NackCommit,
     Kind.ACK_RUN: AckRun,
@@ -50,40 +52,30 @@ RESEND = 10.0
 
 _DRAIN_EVERY = 0.05
 
-Send = Callable[[bytes], bool]
-"""Queues a body; False where it could not."""
-
 
 class Sender:
-    """Speaks for a node. Before the first session, and between two, nothing is sent."""
+    """Says what the worker has to say."""
 
     log = Logger()
 
-    def __init__(self, *, host: str, incarnation_id: str, now: Callable[[], float], clock: Clock, spool: Spool) -> None:
-        """:param host: the machine's name
-        :param incarnation_id: of this process
-        :param now: gives the seconds since the epoch
-        """
-        self._host = host
-        self._incarnation_id = incarnation_id
-        self._now = now
+    def __init__(self, *, clock: Clock, speaker: Speaker, spool: Spool, streams: Streams) -> None:
         self._clock = clock
+        self._speaker = speaker
         self._spool = spool
+        self._streams = streams
+        streams.settled = self.flush
         # When each result was sent over this connection.
         self._sent: dict[str, float] = {}
-        self._sequence = 0
-        self._session: Session | None = None
-        self._send: Send | None = None
 
     def attach(self, session: Session, send: Send) -> None:
         """Speak over a new connection."""
-        self._session, self._send = session, send
-        self._sequence = 0
+        self._speaker.attach(session, send)
         self._sent.clear()
+        self._streams.restart()
 
     def detach(self) -> None:
         """Speak no more, until the next connection."""
-        self._session = self._send = None
+        self._speaker.detach()
 
     def say(self, say: Say) -> None:
         """Tell the server; the end of a job as soon as it is kept, and later, if not now."""
@@ -91,29 +83,31 @@ class Sender:
         if say.is_result and not self._spool.is_over(say.job_id or ""):
             background(self._keep(say), self.log, "A result was not kept")
         else:
-            self._transmit(partial(self._body, say))
+            self._speaker.transmit(partial(self._body, say))
 
     def beat(self, state: State) -> None:
         """Tell the server that we are here, and what we do."""
-        self._transmit(
-            lambda session: encode(
-                NodeHeartbeat(**self._common(session), job_id=state.job_id, job_state=state.job_state),
-            )
-        )
+        job_id, job_state = state.job_id, state.job_state
+        if isinstance(state, Idle) and self._speaker.offers("output") and (untold := self._untold):
+            # To the server a job runs until it hears of its end.
+            job_id, job_state = untold, AgentState.RUNNING
+        self._speaker.say(partial(NodeHeartbeat, job_id=job_id, job_state=job_state))
+        self._streams.beat()
 
     def flush(self) -> None:
         """Say the results that wait, oldest first, as far as the connection takes them."""
         now = self._clock.seconds()
+        acknowledges = self._speaker.offers("results")
         for say in self._spool.waiting:
             job_id = say.job_id or ""
-            if not self._is_acknowledged and job_id in self._spool.restored:
+            if self._speaker.is_attached and not acknowledges and job_id in self._spool.restored:
                 self.acknowledged(job_id)
                 continue
-            if now - self._sent.get(job_id, now - RESEND) < RESEND:
+            if self._is_held(say) or now - self._sent.get(job_id, now - RESEND) < RESEND:
                 continue
-            if not self._transmit(partial(self._body, say)):
+            if not self._speaker.transmit(partial(self._body, say)):
                 break
-            if self._is_acknowledged:
+            if acknowledges:
                 self._sent[job_id] = now
             else:
                 self.acknowledged(job_id)
@@ -121,7 +115,22 @@ class Sender:
     def acknowledged(self, job_id: str) -> None:
         """The server has the result of a job."""
         self._sent.pop(job_id, None)
+        if not self._speaker.offers("output"):
+            self._streams.drop(job_id)
         background(self._spool.drop(job_id), self.log, "A result was not dropped")
+
+    def stored(self, job_id: str, offsets: Mapping[Channel, int]) -> None:
+        """The server has so much of the output of a job."""
+        self._streams.stored(job_id, offsets)
+
+    def greeted(self) -> None:
+        """The server has noticed a new connection; what was sent over the one before may be lost."""
+        self._streams.restart()
+
+    def hurry(self, job_id: str | None) -> None:
+        """The server wants to hear the end of a job, or of whatever there is, now."""
+        self._streams.hurry(job_id)
+        self.flush()
 
     def say_again(self, job_id: str) -> bool:
         """Say the result of a job as soon as it can be; False where none waits."""
@@ -132,49 +141,58 @@ class Sender:
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing waits, but no longer than so many seconds, and only where there is a server."""
-        end = self._clock.seconds() + seconds
-        while not self._spool.is_empty and self._send is not None and self._clock.seconds() < end:
+        now = self._clock.seconds()
+        while not self._spool.is_empty and self._speaker.is_attached and self._clock.seconds() < now + seconds:
             await sleep(self._clock, _DRAIN_EVERY)
+            if self._clock.seconds() >= now + seconds / 2:
+                self.hurry(None)
 
     async def _keep(self, say: Say) -> None:
-        await self._spool.keep(say)
+        await self._spool.keep(say, self._whole(say))
         self.flush()
 
+    async def _whole(self, say: Say) -> Say:
+        """A result and how long the output is that goes with it."""
+        output = await self._streams.finish(say.job_id or "")
+        if say.kind is Kind.ABORTED:
+            # Who wanted it ended waits for the answer.
+            self._streams.hurry(say.job_id)
+        elif output is not None:
+            return evolve(say, exit=evolve(say.exit or Exit(), output=output))
+        return say
+
+    def _is_held(self, say: Say) -> bool:
+        return self._streams.holds(say.job_id or "")
+
     @property
-    def _is_acknowledged(self) -> bool:
-        return self._session is not None and "results" in (self._session.extensions or ())
+    def _untold(self) -> str | None:
+        """A job that is over, whose end waits to be kept, or for its output."""
+        held = (say.job_id for say in self._spool.waiting if self._is_held(say))
+        return next(chain(self._spool.unwritten, held), None)
 
-    def _transmit(self, body: Callable[[Session], bytes]) -> bool:
-        if self._session is None or self._send is None or not self._send(body(self._session)):
-            return False
-        self._sequence += 1
-        return True
-
-    def _body(self, say: Say, session: Session) -> bytes:
-        fields: dict[str, Any] = {**self._common(session), "job_id": say.job_id}
-        if "reasons" in (session.extensions or ()):
+    def _body(self, say: Say, common: dict[str, Any]) -> bytes:
+        fields: dict[str, Any] = {**common, "job_id": say.job_id}
+        if self._speaker.offers("reasons"):
             fields |= _reasons(say)
-        make = partial(_MESSAGES[say.kind], **fields)
-        how = say.exit
-        if how is None or how.stdout is None or how.stderr is None:
+        if say.exit is not None and say.exit.output is not None and self._speaker.offers("output"):
+            fields["output"] = self._streams.totals(say.job_id or "") or say.exit.output
+        make: Make = partial(_MESSAGES[say.kind], **fields)
+        captured = self._captured(say)
+        if captured is None:
             return encode(make())
         return fit(
-            lambda stdout, stderr: encode(make(stdout=stdout, stderr=stderr)),
-            how.stdout,
-            how.stderr,
-            session.max_body_size,
+            lambda stdout, stderr: encode(make(stdout=stdout, stderr=stderr)), *captured, self._speaker.max_body_size
         )
 
-    def _common(self, session: Session) -> dict[str, Any]:
-        return {
-            "node": session.node,
-            "client": self._host,
-            "org": session.organization,
-            "protocol_version": PROTOCOL_VERSION if session.extensions is None else PROTOCOL_VERSION_3,
-            "incarnation_id": self._incarnation_id,
-            "sequence": self._sequence,
-            "timestamp": format_rfc1123(self._now()),
-        }
+    def _captured(self, say: Say) -> tuple[Captured, Captured] | None:
+        """The outputs that go with a result."""
+        how = say.exit
+        if how is not None and how.stdout is not None and how.stderr is not None:
+            return how.stdout, how.stderr
+        if how is None or how.output is None or self._speaker.offers("output"):
+            return None
+        # The server took outputs when the job began, and is an older one now.
+        return self._streams.captured(say.job_id or "")
 
 
 def _reasons(say: Say) -> dict[str, Any]:

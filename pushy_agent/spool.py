@@ -12,12 +12,12 @@ The journal is rewritten when it has grown, and keeps, besides the results that 
 import fcntl
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from pushy_agent.job import Say
@@ -175,6 +175,11 @@ class Spool:
         return tuple(say for job_id, say in self._results.items() if job_id not in self._unwritten)
 
     @property
+    def unwritten(self) -> tuple[str, ...]:
+        """The jobs whose results are just being written."""
+        return tuple(self._unwritten)
+
+    @property
     def is_empty(self) -> bool:
         """Whether no result waits, or is just being written."""
         return not self._results
@@ -223,13 +228,18 @@ class Spool:
         self._note_over(job_id)
         await self._append_done(job_id)
 
-    async def keep(self, say: Say) -> None:
-        """Keep a result until :meth:`drop`; where the disk does not take it, in memory."""
+    async def keep(self, say: Say, whole: Coroutine[Deferred[Any], Any, Say] | None = None) -> None:
+        """Keep a result until :meth:`drop`; where the disk does not take it, in memory.
+
+        :param whole: gives the result with all that belongs to it; that the job is over is known before
+        """
         assert say.job_id is not None
         self._results[say.job_id] = say
         self._note_over(say.job_id)
         self._unwritten.add(say.job_id)
         try:
+            if whole is not None:
+                say = self._results[say.job_id] = await whole
             await self._append(_Ended(say))
         except OSError as error:
             self.log.critical(

@@ -15,8 +15,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from attrs import field, frozen
 
-from pushy_agent.output import CAPTURE_LIMIT
-
 _GROUP = re.compile(r"\\(?:\\|([0-9]))")
 # NUL can be part of no argument, so it cannot stand in a command for anything else.
 _PLACE = re.compile("\0([0-9])\0")
@@ -44,7 +42,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     dir: _Text | None = None
     env: dict[_Text, str] = {}
     timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    capture_limit: Annotated[int, msgspec.Meta(ge=0, le=64 * 1024 * 1024)] = CAPTURE_LIMIT
+    capture_limit: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 @frozen(kw_only=True)
@@ -57,7 +55,7 @@ class Entry:
     :param dir: where it runs; None for where the request asks for, or ``/``
     :param env: set for the command, whatever the request says
     :param timeout: seconds that it may run
-    :param capture_limit: bytes kept of each of its outputs
+    :param capture_limit: bytes kept of each of its outputs, at most; None for as many as the job asks for
     """
 
     name: str
@@ -70,7 +68,7 @@ class Entry:
     dir: str | None = None
     env: Mapping[str, str] = field(factory=dict, repr=False)
     timeout: float | None = None
-    capture_limit: int = CAPTURE_LIMIT
+    capture_limit: int | None = None
 
     def may_run_as(self, user: str) -> bool:
         """Whether a request may ask for this user."""

@@ -40,7 +40,7 @@ from pushy_agent.jobfile import JobFiles
 from pushy_agent.locks import Held, Lock
 from pushy_agent.order import Order, Refused
 from pushy_agent.process import CannotStart
-from pushy_protocol.messages import Abort, Ack, Commit, Run, ServerCommand
+from pushy_protocol.messages import Abort, Ack, Channel, Commit, Run, ServerCommand
 
 MAX_QUEUED = 100
 """Commands that wait while one is obeyed; the server repeats what is lost."""
@@ -77,6 +77,15 @@ class Voice(Protocol):
 
     def acknowledged(self, job_id: str) -> None:
         """The server has a job's result."""
+
+    def stored(self, job_id: str, offsets: Mapping[Channel, int]) -> None:
+        """The server has so much of a job's output."""
+
+    def greeted(self) -> None:
+        """The server has noticed a new connection."""
+
+    def hurry(self, job_id: str | None) -> None:
+        """The server wants to hear the end of a job, or of any, now."""
 
 
 Spawn = Callable[[Order, Mapping[str, str], Callable[[Exit], None]], Child]
@@ -122,9 +131,7 @@ class Worker:
     def on_command(self, command: ServerCommand) -> None:
         """Do what the server asks for."""
         if isinstance(command, Ack):
-            # Without a job it says that the channel works, which its coming has shown.
-            if command.job_id is not None and command.offsets is None:
-                self._voice.acknowledged(command.job_id)
+            self._acknowledged(command)
         elif self._queued < MAX_QUEUED:
             self._queued += 1
             background(self._in_turn(command), self.log, "A command was not obeyed")
@@ -142,6 +149,14 @@ class Worker:
             self._feed(StopAsked())
             await stopped
 
+    def _acknowledged(self, ack: Ack) -> None:
+        if ack.job_id is None:
+            self._voice.greeted()
+        elif ack.offsets is None:
+            self._voice.acknowledged(ack.job_id)
+        else:
+            self._voice.stored(ack.job_id, ack.offsets)
+
     async def _in_turn(self, command: Commit | Run | Abort) -> None:
         await self._turn.acquire()
         try:
@@ -152,6 +167,7 @@ class Worker:
 
     async def _obey(self, command: Commit | Run | Abort) -> None:
         if isinstance(command, Abort):
+            self._voice.hurry(command.job_id)
             self._feed(AbortAsked(job_id=command.job_id))
         elif not self._is_online():
             self.log.warn(

@@ -1,7 +1,9 @@
-"""A push server of 2.x for the agent's tests: small, but honest.
+"""A push server for the agent's tests, of 2.x or with the extensions that a test gives it: small, but honest.
 
 It checks signatures, admits over ZAP only the CURVE keys of nodes that it has configured, speaks CURVE and HMAC, and
-greets whoever connects with an `abort`. It keeps its keys and its ports over a restart. Jobs are driven by the tests.
+greets whoever connects with an `abort`, or, where it offers `resume`, an agent that names a job with an `ack`. It keeps
+its keys and its ports over a restart, and so it does what it stored of outputs, a piece at a time. Jobs are driven by
+the tests.
 """
 
 import base64
@@ -34,7 +36,7 @@ from pushy_protocol.api import (
     encode,
 )
 from pushy_protocol.keys import CurveKeyPair, check_curve_key, make_rsa_key, parse_public_key, public_pem
-from pushy_protocol.messages import NodeHeartbeat, NodeMessage, ServerCommand
+from pushy_protocol.messages import Channel, NodeHeartbeat, NodeMessage, Output, ServerCommand
 from pushy_protocol.timestamps import format_rfc1123
 from pushy_protocol.zeromq import Connection, Context
 
@@ -64,6 +66,8 @@ class PushServer:
         self._waiting: list[tuple[Callable[[NodeMessage], bool], Deferred[Any]]] = []
         self.clients: dict[str, RSAPublicKey] = {f"{ORGANIZATION}-validator": VALIDATOR_KEY.public_key()}
         self.received: list[NodeMessage] = []
+        self.outputs: dict[str, dict[Channel, bytearray]] = {}
+        self.takes_output: Callable[[Output], bool] = lambda output: True
         self.heartbeats: list[NodeHeartbeat] = []
         self.http_status: int | None = None
         self.requests: list[str] = []
@@ -158,9 +162,12 @@ class PushServer:
         is_new = self._peers.get(peer) != identity
         self._peers[peer] = identity
         if is_new:
-            self.send(peer, messages.Abort)
+            resumes = message.job_id is not None and "resume" in (self.extensions or ())
+            self.send(peer, messages.Ack if resumes else messages.Abort)
         if isinstance(message, NodeHeartbeat):
             self.heartbeats.append(message)
+        elif isinstance(message, Output):
+            self._store(peer, message)
         else:
             self.received.append(message)
         for waiting in self._waiting:
@@ -171,6 +178,14 @@ class PushServer:
                     self.received.remove(message)
                 found.callback(message)
                 return
+
+    def _store(self, node: str, output: Output) -> None:
+        stored = self.outputs.setdefault(output.job_id, {"stdout": bytearray(), "stderr": bytearray()})
+        channel = stored[output.channel]
+        if self.takes_output(output) and output.offset <= len(channel):
+            channel += output.data[len(channel) - output.offset :]
+        offsets = {name: len(data) for name, data in stored.items()}
+        self.send(node, messages.Ack, job_id=output.job_id, offsets=offsets)
 
     # HTTP
 

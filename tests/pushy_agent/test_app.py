@@ -1,27 +1,13 @@
 """The whole agent, but for the command line, against a server on loopback: real sockets, real processes."""
 
 import os
-import shutil
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from attrs import evolve
-from twisted.internet import reactor as the_reactor
-from twisted.trial.unittest import TestCase
-
-from pushy_agent.app import AgentService, Surroundings
-from pushy_agent.clock import sleep
-from pushy_agent.config import Config, load
 from pushy_agent.job import Idle
-from pushy_agent.settings import Settings
-from pushy_protocol.keys import parse_private_key, private_pem
+from pushy_protocol.keys import parse_private_key
 from pushy_protocol.messages import (
     Abort,
     Aborted,
     AckCommit,
-    AckRun,
     Commit,
     Failed,
     NackCommit,
@@ -31,19 +17,10 @@ from pushy_protocol.messages import (
     Succeeded,
 )
 from pushy_protocol.states import AgentState
-from tests.pushy_agent.push_server import ORGANIZATION, VALIDATOR_KEY, PushServer, make_node_key
+from tests.pushy_agent.agent_case import NODE, AgentCase
+from tests.pushy_agent.push_server import ORGANIZATION
 
-NODE = "node-1"
-SETTINGS = r"""
-server_url = "{url}"
-node_name = "node-1"
-client_key = "client.pem"
-validation_key = "validation.pem"
-state_dir = "state"
-file_dir_expiry = 0
-stop_grace = 0
-
-[whitelist]
+WHITELIST = r"""
 greet = "/bin/sh -c 'echo hello; echo trouble >&2'"
 fail = "/bin/sh -c 'exit 3'"
 flood = "/bin/sh -c 'yes | head -c 300000'"
@@ -54,61 +31,8 @@ missing = "/no/such/program"
 """
 
 
-class AgentTests(TestCase):
-    timeout = 30
-
-    def setUp(self) -> None:
-        self.reactor: Any = the_reactor
-        self.directory = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.directory)
-        self.server = PushServer(self.reactor)
-        self.start_server()
-        self.addCleanup(self._stop_server)
-        (self.directory / "validation.pem").write_bytes(private_pem(VALIDATOR_KEY))
-
-    def start_server(self) -> None:
-        self.server.start()
-        self.server_is_up = True
-
-    async def _stop_server(self) -> None:
-        if self.server_is_up:
-            self.server_is_up = False
-            await self.server.stop()
-
-    def _config(self) -> Config:
-        path = self.directory / "agent.toml"
-        path.write_text(SETTINGS.replace("{url}", self.server.url))
-        return load(path, {}, lambda: "unused")
-
-    def start_agent(self, **settings: Any) -> AgentService:
-        """A running agent; it retries at once."""
-        config = evolve(self._config(), **settings)
-        agent = AgentService(
-            Settings(config, self._config), self.reactor, Surroundings(host="host", jitter=lambda: 0.005)
-        )
-        agent.startService()
-        self.addCleanup(agent.stopService)
-        return agent
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Let the reactor turn until something is so; the test's timeout bounds it."""
-        while not condition():
-            await sleep(self.reactor, 0.01)
-
-    def give_key(self) -> None:
-        (self.directory / "client.pem").write_bytes(private_pem(make_node_key(self.server, NODE)))
-
-    async def connected(self) -> None:
-        """An agent that the server has greeted."""
-        self.give_key()
-        self.start_agent()
-        await self.server.expect(Aborted, job_id=None)
-
-    async def run_job(self, job_id: str, command: str, **fields: Any) -> None:
-        self.server.send(NODE, Commit, job_id=job_id, command=command, **fields)
-        await self.server.expect(AckCommit, job_id=job_id)
-        self.server.send(NODE, Run, job_id=job_id)
-        await self.server.expect(AckRun, job_id=job_id)
+class AgentTests(AgentCase):
+    whitelist = WHITELIST
 
     async def test_captured_job(self) -> None:
         await self.connected()
@@ -179,19 +103,17 @@ class AgentTests(TestCase):
     async def test_server_goes_away_while_a_job_runs_and_comes_back(self) -> None:
         await self.connected()
         await self.run_job("j1", "idle")
-        await self._stop_server()
+        await self.stop_server()
         self.start_server()
         # A new incarnation: the agent agrees anew, and says what it still does; this server wants none of it.
         await self.server.expect(NodeHeartbeat, job_state=AgentState.RUNNING, job_id="j1")
         await self.server.expect(Aborted, job_id="j1")
 
     async def test_result_waits_for_the_server(self) -> None:
-        self.give_key()
-        agent = self.start_agent()
-        await self.server.expect(Aborted, job_id=None)
+        agent = await self.connected()
         os.mkfifo(self.directory / "fifo")
         await self.run_job("j1", "await", capture=True, dir=str(self.directory))
-        await self._stop_server()
+        await self.stop_server()
         await self.until(lambda: not agent._link.is_online)
         (self.directory / "fifo").write_text("now\n")
         await self.until(lambda: agent._worker.state == Idle())
@@ -200,7 +122,7 @@ class AgentTests(TestCase):
 
     async def test_server_absent_at_start(self) -> None:
         self.give_key()
-        await self._stop_server()
+        await self.stop_server()
         self.start_agent()
         self.start_server()
         await self.server.expect(Aborted, job_id=None)
@@ -221,9 +143,7 @@ class AgentTests(TestCase):
         await self.server.expect(Succeeded)
 
     async def test_stop_ends_the_job_and_says_so(self) -> None:
-        self.give_key()
-        agent = self.start_agent()
-        await self.server.expect(Aborted, job_id=None)
+        agent = await self.connected()
         await self.run_job("j1", "idle")
         await agent.stopService()
         await self.server.expect(Failed, job_id="j1")

@@ -13,10 +13,10 @@ from pushy_agent.bootstrap import BootstrapError, Session
 from pushy_agent.conversation import ANSWER_INTERVALS, SPLAY, Conversation
 from pushy_agent.job import Idle, Kind, Say, State
 from pushy_agent.link import Link
-from pushy_agent.sender import Sender
 from pushy_agent.spool import Journal, Spool
 from pushy_protocol.messages import Abort, ServerCommand, ServerHeartbeat, decode_from_node
-from tests.pushy_agent.test_connection import NOW, make_session
+from tests.pushy_agent.test_connection import make_session
+from tests.pushy_agent.test_sender import make_sender
 from tests.pushy_agent.test_spool import at_once
 
 STAMP: dict[str, Any] = {"timestamp": "", "sequence": 1}
@@ -67,7 +67,7 @@ class World:
         spool = Spool(journal, at_once)
         spool.open()
         self.close = journal.close
-        self.sender = Sender(host="host", incarnation_id="me", now=lambda: NOW, clock=self.clock, spool=spool)
+        self.sender = make_sender(self.clock, spool, directory)
         self.asked: list[Deferred[Session]] = []
         self.opened: list[FakeChannels] = []
         self.commands: list[ServerCommand] = []

@@ -13,8 +13,11 @@ from twisted.internet.task import Clock
 from pushy_agent.job import Committed, Exit, Idle, Kind, Say
 from pushy_agent.order import Order
 from pushy_agent.output import Captured
+from pushy_agent.output_spool import OutputSpool
 from pushy_agent.sender import RESEND, Sender
+from pushy_agent.speaker import Speaker
 from pushy_agent.spool import Journal, Spool
+from pushy_agent.streams import Streams
 from pushy_protocol.messages import decode_from_node
 from tests.pushy_agent.test_connection import NOW, make_session
 from tests.pushy_agent.test_spool import at_once
@@ -37,6 +40,13 @@ class Wire:
         return [msgspec.json.decode(body) for body in self.bodies]
 
 
+def make_sender(clock: Clock, spool: Spool, directory: Path) -> Sender:
+    speaker = Speaker(host="host", incarnation_id="me", now=lambda: NOW)
+    outputs = OutputSpool(directory / "output", 1000)
+    streams = Streams(clock=clock, speaker=speaker, spool=outputs, in_thread=at_once)
+    return Sender(clock=clock, speaker=speaker, spool=spool, streams=streams)
+
+
 @pytest.fixture
 def wire() -> Wire:
     return Wire()
@@ -57,8 +67,8 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 
 
 @pytest.fixture
-def sender(wire: Wire, clock: Clock, spool: Spool) -> Sender:
-    sender = Sender(host="host", incarnation_id="me", now=lambda: NOW, clock=clock, spool=spool)
+def sender(wire: Wire, clock: Clock, spool: Spool, tmp_path: Path) -> Sender:
+    sender = make_sender(clock, spool, tmp_path)
     sender.attach(make_session(), wire)
     return sender
 
@@ -223,13 +233,13 @@ def test_results_of_an_earlier_run_are_for_a_server_that_acknowledges(wire: Wire
         journal = Journal(path)
         spool = Spool(journal, at_once)
         spool.open()
-        sender = Sender(host="host", incarnation_id="old", now=lambda: NOW, clock=Clock(), spool=spool)
+        sender = make_sender(Clock(), spool, tmp_path)
         sender.say(ENDED)
         journal.close()
         journal = Journal(path)
         spool = Spool(journal, at_once)
         spool.open()
-        sender = Sender(host="host", incarnation_id="new", now=lambda: NOW, clock=Clock(), spool=spool)
+        sender = make_sender(Clock(), spool, tmp_path)
         sender.attach(make_session(extensions=extensions), wire)
         sender.flush()
         assert results(wire) == expected

@@ -15,7 +15,7 @@ from pushy_agent.locks import Held, Lock
 from pushy_agent.order import Order, Refused
 from pushy_agent.process import CannotStart
 from pushy_agent.worker import MAX_QUEUED, Worker
-from pushy_protocol.messages import Abort, Ack, Commit, Run, ServerCommand
+from pushy_protocol.messages import Abort, Ack, Channel, Commit, Run, ServerCommand
 
 STAMP: dict[str, Any] = {"timestamp": "", "sequence": 1}
 
@@ -52,6 +52,7 @@ class Bench:
         self.over: set[str] = set()
         self.again: list[str] = []
         self.acknowledgements: list[str] = []
+        self.told: list[object] = []
         self.expiry = 0.0
         self.worker = Worker(
             clock=self.clock,
@@ -90,6 +91,15 @@ class Bench:
 
     def acknowledged(self, job_id: str) -> None:
         self.acknowledgements.append(job_id)
+
+    def stored(self, job_id: str, offsets: Mapping[Channel, int]) -> None:
+        self.told.append((job_id, dict(offsets)))
+
+    def greeted(self) -> None:
+        self.told.append("greeted")
+
+    def hurry(self, job_id: str | None) -> None:
+        self.told.append(("hurry", job_id))
 
     async def _check(self, commit: Commit) -> Order:
         self.checked += 1
