@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import uuid4
 
+from attrs import frozen
 from twisted.logger import Logger
 
 from pushyd.identity.cache import Cache, Lifetimes
@@ -38,6 +39,13 @@ class KeptOrganizations(Protocol):
         """:raise AlreadyExists: it is there"""
 
 
+@frozen
+class _Asked:
+    """A group, or that there is none: which says who may do what as well, and is held as what is there is."""
+
+    group: Group | None
+
+
 class ChefServer:
     """The identity backend over a Chef Server; a :class:`pushyd.identity.interface.Identity`."""
 
@@ -58,7 +66,7 @@ class ChefServer:
         self._http = http
         self._kept = kept
         self._principals = Cache[Sequence[Principal]](seconds=seconds, lifetimes=lifetimes, size=size)
-        self._groups = Cache[Group](seconds=seconds, lifetimes=lifetimes, size=size)
+        self._groups = Cache[_Asked](seconds=seconds, lifetimes=lifetimes, size=size)
         self._organizations = Cache[FoundOrganization](seconds=seconds, lifetimes=lifetimes, size=size)
 
     async def organization_exists(self, name: str) -> bool:
@@ -81,7 +89,8 @@ class ChefServer:
 
     async def group(self, organization: str, name: str) -> Group | None:
         """A group of an organization, or None."""
-        return await self._groups.get((organization, name), lambda: self._load_group(organization, name))
+        asked = await self._groups.get((organization, name), lambda: self._load_group(organization, name))
+        return asked.group if asked else None
 
     async def founding_organization(self) -> str:
         """Nobody administers this server by what a Chef Server says."""
@@ -117,11 +126,11 @@ class ChefServer:
         except NotChef as error:
             raise self._not_chef(what, error) from None
 
-    async def _load_group(self, organization: str, name: str) -> Group | None:
+    async def _load_group(self, organization: str, name: str) -> "_Asked":
         what = f"group '{name}'"
         answer = await self._http.get((_BELOW, organization, "groups", name), what)
         try:
-            return None if answer.status == 404 else read_group(answer.body)
+            return _Asked(None if answer.status == 404 else read_group(answer.body))
         except NotChef as error:
             raise self._not_chef(what, error) from None
 

@@ -166,6 +166,16 @@ class OrganizationTests(ChefServerCase):
 
 
 class BadDaysTests(ChefServerCase):
+    async def test_rights_stay_as_they_were_also_where_there_was_no_group(self) -> None:
+        await self.chef_server.group("acme", "pushy_job_writers")
+        await self.chef_server.group("acme", "admins")
+        self.chef.mood = Mood(breaks_off=True)
+        self.clock.advance(60)
+        self.assertIsNone(await self.chef_server.group("acme", "pushy_job_writers"))
+        self.assertIsNotNone(await self.chef_server.group("acme", "admins"))
+        self.clock.advance(900)
+        await self.assertFailure(begin(self.chef_server.group("acme", "pushy_job_writers")), ChefFault)
+
     async def test_away(self) -> None:
         await self.known()
         await self.stop_chef()
