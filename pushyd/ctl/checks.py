@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from stat import S_IMODE
 
-from attrs import frozen
 from sqlalchemy import func, select
 
 from pushy_protocol.keys import CurveKeyPair, KeyFormatError, parse_private_key
 from pushyd import certificates
 from pushyd.config import Settings
 from pushyd.ctl.context import Server
+from pushyd.ctl.finding import Finding
 from pushyd.state_dir import FORMAT, StateDirError, lock_is_held
 from pushyd.store.engine import database_path, is_sqlite, parse_url
 from pushyd.store.interface import StoreUnavailable
@@ -26,15 +26,6 @@ from pushyd.store.schema import jobs
 PUBLIC = {"ca.pem", "tls-cert.pem"}
 EXPIRES_SOON = timedelta(days=30)
 SKEW_SECONDS = 5.0
-
-
-@frozen
-class Finding:
-    """Something that was looked at; `mend` says what to do, where it is wrong."""
-
-    what: str
-    text: str
-    mend: str | None = None
 
 
 def check(server: Server, now: float) -> Iterator[Finding]:

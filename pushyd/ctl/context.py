@@ -110,6 +110,8 @@ ORGANIZATION = _Text(
     "organization", ORGANIZATION_PATTERN.removeprefix("^").removesuffix("$"), "lower-case letters, digits, _ and -"
 )
 
+GUID = _Text("guid", r"[A-Za-z0-9-]{1,64}", "letters, digits and -")
+
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 organization_option = click.option(
@@ -154,6 +156,15 @@ def new_key(name: str, file: Path | None, public_key: Path | None) -> Iterator[s
 def user_id() -> int:
     """Who runs this."""
     return os.geteuid()
+
+
+def require_local(server: Server) -> None:
+    """:raise click.ClickException: users, clients and groups are not in this server's own store"""
+    if server.settings.identity.backend == "chef":
+        raise click.ClickException(
+            f"users, clients and groups are on the Chef Server {server.settings.identity.chef_server_url} "
+            "(identity.backend); change them there, with knife or chef-server-ctl"
+        )
 
 
 def required(found: T | None, what: str) -> T:

@@ -2,7 +2,16 @@
 
 import click
 
-from pushyd.ctl.context import NAME, Server, echo_all, organization_option, pass_server, required, told_in_one_line
+from pushyd.ctl.context import (
+    NAME,
+    Server,
+    echo_all,
+    organization_option,
+    pass_server,
+    require_local,
+    required,
+    told_in_one_line,
+)
 from pushyd.store.direct import DirectStore, finish
 from pushyd.store.interface import StoredGroup
 
@@ -11,8 +20,10 @@ kind_argument = click.argument("kind", type=click.Choice(["user", "client", "gro
 
 
 @click.group()
-def group() -> None:
+@pass_server
+def group(server: Server) -> None:
     """Groups of users, clients and other groups."""
+    require_local(server)
 
 
 @group.command("create")

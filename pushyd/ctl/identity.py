@@ -7,6 +7,7 @@ import click
 
 from pushyd.ctl.context import (
     FILE,
+    GUID,
     NAME,
     ORGANIZATION,
     Server,
@@ -14,6 +15,7 @@ from pushyd.ctl.context import (
     new_key,
     organization_option,
     pass_server,
+    require_local,
     required,
     told_in_one_line,
     with_key_options,
@@ -45,6 +47,7 @@ def org() -> None:
 @told_in_one_line
 def create_org(server: Server, name: str, full_name: str, admin: str, file: Path | None) -> None:
     """Make an organization, its group admins, and its validator with a new key."""
+    require_local(server)
     validator = f"{name}-validator"
     with server.store() as store:
         required(finish(store.profile(admin)), f"user '{admin}'")
@@ -82,6 +85,20 @@ def show_org(server: Server, name: str) -> None:
         click.echo(f"users: {len(finish(store.users(name)))}\nclients: {len(finish(store.clients(name)))}")
 
 
+@org.command("adopt")
+@click.argument("name", type=ORGANIZATION)
+@click.argument("guid", type=GUID)
+@pass_server
+@told_in_one_line
+def adopt_org(server: Server, name: str, guid: str) -> None:
+    """Let the organization that has this GUID on the Chef Server have the jobs that are kept of NAME.
+
+    That is needed where it was deleted and made anew there, or where this server had users of its own before.
+    """
+    with server.store() as store:
+        finish(store.identify_organization(name, guid))
+
+
 @org.command("delete")
 @click.argument("name", type=ORGANIZATION)
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -111,8 +128,10 @@ def delete_org(server: Server, name: str, yes: bool) -> None:
 
 
 @click.group()
-def user() -> None:
+@pass_server
+def user(server: Server) -> None:
     """Users, who may belong to several organizations."""
+    require_local(server)
 
 
 @user.command("create")
@@ -206,8 +225,10 @@ def reregister_user(server: Server, name: str, file: Path | None, public_key: Pa
 
 
 @click.group()
-def client() -> None:
+@pass_server
+def client(server: Server) -> None:
     """Clients: the identities of nodes, and of programs."""
+    require_local(server)
 
 
 @client.command("create")

@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -9,7 +11,8 @@ from sqlalchemy import func, select
 
 from pushyd.ctl.backup import back_up
 from pushyd.ctl.checks import check
-from pushyd.ctl.context import FILE, Server, open_server, pass_server, told_in_one_line, user_id
+from pushyd.ctl.context import FILE, ORGANIZATION, Server, open_server, pass_server, told_in_one_line, user_id
+from pushyd.ctl.finding import Finding
 from pushyd.ctl.groups import group
 from pushyd.ctl.identity import client, org, user
 from pushyd.ctl.import_config import import_config
@@ -47,6 +50,9 @@ def init(server: Server) -> None:
     state = open_state_dir(server.state, settings.server_name)
     if not lock_is_held(server.state):
         migrate_now(settings.database)
+    if settings.identity.backend == "chef":
+        click.echo(f"{server.state} is ready; who there is, is on the Chef Server. Try: pushyd-ctl check")
+        return
     with server.store() as store:
         made = finish(make_first_principals(store, state, settings.organization))
     click.echo(f"{'Made' if made else 'There is'} organization {settings.organization} in {server.state}.")
@@ -64,6 +70,9 @@ def status(server: Server) -> None:
         click.echo(f"server: {'running' if lock_is_held(server.state) else 'not running'}")
         for organization in finish(store.organizations()):
             name = organization.name
+            if server.settings.identity.backend == "chef":
+                click.echo(f"organization {name}: its users and clients are on the Chef Server")
+                continue
             users, clients = len(finish(store.users(name))), len(finish(store.clients(name)))
             click.echo(f"organization {name}: {users} users, {clients} clients")
         live = select(func.count()).select_from(jobs).where(unfinished)
@@ -71,12 +80,21 @@ def status(server: Server) -> None:
 
 
 @cli.command("check")
+@click.option("--organization", "-o", type=ORGANIZATION, help="Of a Chef Server, instead of all that are known here.")
 @pass_server
 @told_in_one_line
-def check_all(server: Server) -> None:
-    """Look for what is wrong, and say how to mend it. The exit status is 1 where something is."""
+def check_all(server: Server, organization: str | None) -> None:
+    """Look for what is wrong, and say how to mend it. The exit status is 1 where something is.
+
+    With a Chef Server as identity, every request that the server makes there is made once.
+    """
     wrong = 0
-    for finding in check(server, time.time()):
+    found: Iterator[Finding] = check(server, time.time())
+    if server.settings.identity.backend == "chef":
+        from pushyd.ctl.chef_checks import check_chef  # with all of Twisted's client
+
+        found = chain(found, check_chef(server, organization))
+    for finding in found:
         if finding.mend is None:
             click.echo(f"ok     {finding.what}: {finding.text}")
         else:

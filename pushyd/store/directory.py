@@ -69,8 +69,17 @@ def found_organization(
 
 def rename_organization(connection: Connection, name: str, full_name: str) -> None:
     """Update the full name."""
+    _change_organization(connection, name, full_name=full_name)
+
+
+def identify_organization(connection: Connection, name: str, guid: str) -> None:
+    """Update the id."""
+    _change_organization(connection, name, guid=guid)
+
+
+def _change_organization(connection: Connection, name: str, **values: str) -> None:
     _required(
-        connection.execute(update(organizations).where(organizations.c.name == name).values(full_name=full_name)),
+        connection.execute(update(organizations).where(organizations.c.name == name).values(**values)),
         f"organization '{name}'",
     )
 

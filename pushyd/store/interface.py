@@ -304,6 +304,13 @@ class IdentityStore(Protocol):
         :raise NotFound: it is not there
         """
 
+    async def identify_organization(self, name: str, guid: str) -> int:
+        """Give it another id: what is kept of it is that of the organization with this id from now on.
+
+        :raise AlreadyExists: another organization has the id
+        :raise NotFound: it is not there
+        """
+
     async def delete_organization(self, name: str) -> int:
         """Delete an organization that has no jobs (any more), and all that belongs to it; its users stay.
 

@@ -67,6 +67,9 @@ class SqlIdentity(ABC):
     async def rename_organization(self, name: str, full_name: str) -> int:
         return await self._change(directory.rename_organization, name, full_name)
 
+    async def identify_organization(self, name: str, guid: str) -> int:
+        return await self._change(directory.identify_organization, name, guid)
+
     async def delete_organization(self, name: str) -> int:
         return await self._change(directory.delete_organization, name)
 
