@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Re-made when the lock or the metadata change.
 STAMP  := $(VENV)/.installed
 
-.PHONY: help venv demo demo-chef test interop bench lint format docs lock clean
+.PHONY: help venv demo demo-chef test interop bench lint format docs html lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ format: venv ## ruff's format and safe fixes
 
 docs: venv ## make docs/cli.md, the man pages and the golden help from the commands
 	$(BIN)/python -m tests.pushy_cli.test_manual
+
+html: venv ## make the documentation as a site, in build/html; every warning and every link within it counts
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/html
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --all-extras \

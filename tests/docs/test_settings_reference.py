@@ -1,0 +1,134 @@
+"""``docs/settings.md`` names every setting there is, what it may be and what it is by default."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec import inspect
+
+from pushy_agent import config as agent
+from pushy_agent import whitelist
+from pushy_cli import context
+from pushyd import config as server
+from pushyd import identity_settings as identity
+
+PAGE = Path(__file__).parents[2] / "docs/settings.md"
+_DEFAULTS = {"server_name": "the machine's full name", "node_name": "the machine's full name"}
+"""Of those that have none in the class, because they depend on the machine."""
+
+
+def tables() -> dict[str, list[list[str]]]:
+    """The cells of the tables on the page, by the heading above them."""
+    found: dict[str, list[list[str]]] = {}
+    heading = ""
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif line.startswith("| `"):
+            cells = [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            found.setdefault(heading, []).append(cells)
+    return found
+
+
+def rows(kind: type[msgspec.Struct]) -> Iterator[tuple[str, str, str]]:
+    """What the page has to say of each field: its name, what it may be, and its default."""
+    info = inspect.type_info(kind)
+    assert isinstance(info, inspect.StructType)
+    for field in info.fields:
+        if not isinstance(field.type, inspect.StructType):
+            yield f"`{field.name}`", allowed(field.type), default(field)
+
+
+def allowed(kind: inspect.Type) -> str:
+    match kind:
+        case inspect.UnionType(types):
+            return " or ".join(allowed(one) for one in types if not isinstance(one, inspect.NoneType))
+        case inspect.LiteralType(values):
+            return ", ".join(f"`{value}`" for value in values)
+        case inspect.ListType():
+            return "list of strings"
+        case inspect.BoolType():
+            return "`true` or `false`"
+        case inspect.StrType():
+            return "string"
+        case inspect.DictType():
+            return "table"
+        case inspect.IntType() | inspect.FloatType():
+            name = "integer" if isinstance(kind, inspect.IntType) else "number"
+            limits = {"from": kind.ge, "above": kind.gt, "to": kind.le, "below": kind.lt}
+            return " ".join(
+                [
+                    name,
+                    *(
+                        f"{word} {limit:g}" if isinstance(limit, float) else f"{word} {limit}"
+                        for word, limit in limits.items()
+                        if limit is not None
+                    ),
+                ]
+            )
+    raise AssertionError(kind)
+
+
+def default(field: inspect.Field) -> str:
+    if field.name in _DEFAULTS:
+        return _DEFAULTS[field.name]
+    value = (
+        field.default_factory()
+        if field.default is msgspec.NODEFAULT and callable(field.default_factory)
+        else field.default
+    )
+    if value is msgspec.NODEFAULT:
+        return "required"
+    return "none" if value is None or value in ([], {}) else f"`{json.dumps(value)}`"
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [
+        ("pushyd", server.Settings),
+        ("pushyd: the table `identity`", identity.IdentitySettings),
+        ("pushy-agent", agent._Settings),
+        ("pushy-agent: an entry of the whitelist", whitelist._Table),
+    ],
+)
+def test_every_setting_is_there(heading: str, kind: type[msgspec.Struct]) -> None:
+    assert [tuple(cells[:3]) for cells in tables()[heading]] == list(rows(kind))
+
+
+@pytest.mark.parametrize(
+    ("heading", "told"),
+    [("pushyd", server.HELP), ("pushyd: the table `identity`", identity.IDENTITY_HELP)],
+)
+def test_what_they_are_for_is_what_the_program_says(heading: str, told: Mapping[str, str]) -> None:
+    assert {cells[0].strip("`"): cells[3] for cells in tables()[heading]} == dict(told)
+
+
+def test_every_setting_of_the_command_line_is_there() -> None:
+    said = [
+        (
+            ", ".join(f"`{key}`" for key in keys),
+            f"`{variable}`" if variable else "none",
+            f"`--{name.replace('_', '-')}`"
+            if name in {"server_url", "client_name", "client_key", "ca_file"}
+            else "none",
+        )
+        for name, (variable, keys) in context._SETTINGS.items()
+    ]
+    assert [tuple(cells[:3]) for cells in tables()["pushy"]] == said
+
+
+def test_every_table_is_held_here() -> None:
+    assert sorted(tables()) == sorted(
+        ["pushyd", "pushyd: the table `identity`", "pushy-agent", "pushy-agent: an entry of the whitelist", "pushy"]
+    )
+
+
+if __name__ == "__main__":
+    for kind in (server.Settings, identity.IdentitySettings, agent._Settings, whitelist._Table):
+        told = {**server.HELP, **identity.IDENTITY_HELP}
+        print(kind.__name__)  # noqa: T201
+        for row in rows(kind):
+            print("|", " | ".join([*row, told.get(row[0].strip("`"), "")]), "|")  # noqa: T201
