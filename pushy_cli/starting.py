@@ -138,7 +138,7 @@ async def _start(session: Session, request: JobRequest, starting: Starting, foll
     elif not following.quiet:
         # With JSON, stdout is for the one document.
         (console.result if session.is_text else console.note)(f"Started. Job ID: {job_id}")
-    return await _follow(session, job_id, following, capture=request.capture_output)
+    return await _follow(session, job_id, following, capture=request.capture_output is not False)
 
 
 async def _follow(session: Session, job_id: str, following: Following, *, capture: bool | None = None) -> int:

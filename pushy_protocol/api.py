@@ -33,8 +33,9 @@ class InvalidRequest(ValueError):
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The body of ``POST pushy/jobs``; once checked, its node names are unique, in the order given.
 
-    `run_timeout` is in seconds, None for the server's default; `quorum` counts nodes and is None for all of them. Null
-    is as good as not given.
+    `run_timeout` is in seconds, None for the server's default; `quorum` counts nodes and is None for all of them;
+    `output_limit` is in bytes of each channel. Output that is captured ``live`` is sent as it comes. Null is as good as
+    not given.
     """
 
     command: Annotated[str, msgspec.Meta(min_length=1)]
@@ -45,7 +46,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     dir: str | None = None
     env: dict[str, str] | None = None
     file: str | None = None
-    capture_output: bool = False
+    capture_output: bool | Literal["live"] = False
+    output_limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class JobCreated(msgspec.Struct, frozen=True):
@@ -80,6 +82,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dir: str | None = None
     env: dict[str, str] | None = None
     capture_output: bool = False
+    output: Literal["live"] | None = None
+    output_limit: int | None = None
     file_specified: bool = False
     file: str | None = None
     reasons: dict[str, str] | None = None

@@ -32,11 +32,13 @@ from pushyd.identity_backend import Backend, BackendError, make_backend, offered
 from pushyd.jobs import JobService
 from pushyd.live_jobs import LiveJobs
 from pushyd.nodes import NodeService
+from pushyd.outputs import Outputs
 from pushyd.results import Results
 from pushyd.retention import Retention
 from pushyd.sessions import Sessions
 from pushyd.state_dir import StateDir, StateDirError
 from pushyd.store.interface import Store, StoreUnavailable
+from pushyd.store.output_interface import OutputRules
 from pushyd.store.sql import SqlStore
 from pushyd.web import agent_config, feeds, jobs, nodes, openapi, output, status
 from pushyd.web.app import Api
@@ -127,8 +129,8 @@ class PushServer(Service):
             wait_complete_seconds=self._settings.wait_complete_time,
             expiry_seconds=self._settings.org_feed_expiration,
         )
-        node_service, live_jobs, job_service = self._services(store, sessions, feed_service)
-        command, heartbeat = self._channels(store, node_service, live_jobs, sessions)
+        node_service, live_jobs, job_service, outputs = self._services(store, sessions, feed_service)
+        command, heartbeat = self._channels(store, node_service, live_jobs, sessions, outputs)
         # Before the first word of a node: what it says of a job that is not known is answered by an abort.
         if unfinished := await job_service.take_up(_ABSENCE_SECONDS):
             self.log.info("Going on with {count} jobs that were not finished", count=unfinished)
@@ -145,14 +147,15 @@ class PushServer(Service):
         self._started.callback(backend.stop)
         backend.start()
         api = self._api(backend, sessions, node_service, live_jobs, job_service, retention)
-        feeds.add_routes(
-            api,
+        feeds.FeedRoutes(
             feeds=feed_service,
             jobs=job_service,
+            outputs=outputs,
             clock=self._reactor,
             now=self._now,
             keep_alive_seconds=self._settings.keep_alive_time,
-        )
+        ).add_to(api)
+        output.OutputRoutes(jobs=job_service, outputs=outputs, feeds=feed_service, clock=self._reactor).add_to(api)
         await self._open_api(api)
 
     async def _close(self, store: Store) -> None:
@@ -182,7 +185,7 @@ class PushServer(Service):
 
     def _services(
         self, store: Store, sessions: Sessions, feed_service: FeedService
-    ) -> tuple[NodeService, LiveJobs, JobService]:
+    ) -> tuple[NodeService, LiveJobs, JobService, Outputs]:
         settings = self._settings
         node_service = NodeService(
             clock=self._reactor,
@@ -193,7 +196,27 @@ class PushServer(Service):
             rehab_seconds=settings.rehab_seconds,
             check_seconds=settings.detect_offline_nodes_interval,
         )
-        live_jobs = LiveJobs(store=store, nodes=node_service, feeds=feed_service, clock=self._reactor, now=self._now)
+        outputs = Outputs(
+            store=store,
+            feeds=feed_service,
+            acknowledge=node_service.acknowledge,
+            clock=self._reactor,
+            rules=OutputRules(
+                max_output=settings.max_output,
+                max_job_output=settings.max_job_output,
+                min_free_disk=settings.min_free_disk,
+            ),
+        )
+        outputs.start()
+        self._started.callback(outputs.stop)
+        live_jobs = LiveJobs(
+            store=store,
+            nodes=node_service,
+            feeds=feed_service,
+            outputs=outputs,
+            clock=self._reactor,
+            now=self._now,
+        )
         self._started.callback(live_jobs.stop)
         job_service = JobService(
             store=store,
@@ -203,11 +226,12 @@ class PushServer(Service):
             voting_timeout=settings.voting_timeout,
             default_run_timeout=settings.default_running_timeout,
             max_body_size=settings.max_body_size,
+            max_output=settings.max_output,
         )
-        return node_service, live_jobs, job_service
+        return node_service, live_jobs, job_service, outputs
 
     def _channels(
-        self, store: Store, node_service: NodeService, live_jobs: LiveJobs, sessions: Sessions
+        self, store: Store, node_service: NodeService, live_jobs: LiveJobs, sessions: Sessions, outputs: Outputs
     ) -> tuple[CommandChannel, HeartbeatPublisher]:
         settings = self._settings
         context = Context(self._reactor)
@@ -233,7 +257,7 @@ class PushServer(Service):
             incarnation_id=self._incarnation_id,
         )
         results = Results(store=store, acknowledge=node_service.acknowledge)
-        node_service.connect(command, live_jobs, results.received)
+        node_service.connect(command, live_jobs, results.received, outputs.received)
         return command, heartbeat
 
     def _open_channels(self, node_service: NodeService, command: CommandChannel, heartbeat: HeartbeatPublisher) -> None:
@@ -271,7 +295,6 @@ class PushServer(Service):
         )
         openapi.add_routes(api)
         jobs.add_routes(api, jobs=job_service, retention=retention, host=host)
-        output.add_routes(api, jobs=job_service)
         nodes.add_routes(api, nodes=node_service)
         agent_config.add_routes(
             api, sessions=sessions, nodes=backend.node_objects, offer=self._offer(), admitted=backend.admitted

@@ -19,6 +19,7 @@ from pushyd.identity_settings import IdentitySettings, WrongSetting, chef_access
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[int, Meta(ge=1, le=31_536_000)]
+Bytes = Annotated[int, Meta(ge=4096, le=2**50)]
 Milliseconds = Annotated[int, Meta(ge=10, le=3_600_000)]
 ORGANIZATION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,254}\Z"
 
@@ -56,6 +57,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_time_skew: Seconds = 300
     job_retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
     job_retention_count: Annotated[int, Meta(ge=0, le=2_000_000_000)] = 0
+    max_output: Bytes = 64 * 1024 * 1024
+    max_job_output: Bytes = 4 * 1024 * 1024 * 1024
+    min_free_disk: Annotated[int, Meta(ge=0, le=2**50)] = 256 * 1024 * 1024
     validate_client_node_name: bool = True
     identity: IdentitySettings = IdentitySettings()
 
@@ -102,6 +106,9 @@ HELP: Mapping[str, str] = {
     "max_time_skew": "seconds that an agent's clock may be off",
     "job_retention_days": "days after which an ended job is deleted; 0: never",
     "job_retention_count": "jobs that each organization keeps, the newest of them; 0: all",
+    "max_output": "bytes that a job may ask to keep of each node's stdout, and of its stderr",
+    "max_job_output": "bytes of output that are kept of one job, all its nodes together",
+    "min_free_disk": "bytes of the disk that output leaves free; with SQLite, whose disk this server knows",
     "validate_client_node_name": "a client may only fetch the configuration of the node of its own name",
 }
 

@@ -8,6 +8,7 @@ What a reader has seen last may be what a server that was killed could not keep 
 have ids of their own: one that was lost is not taken for another, and its reader begins anew.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -57,6 +58,8 @@ class Feed:
         self._last = 0  # microseconds since the epoch, of the last event
         self._readers: dict[Deferred[None], None] = {}  # an ordered set
         self.closed = False
+        self.changes = 0
+        """How many times there was something new."""
 
     @property
     def begin(self) -> int:
@@ -71,23 +74,27 @@ class Feed:
     def add(self, name: str, data: dict[str, Any], now: float) -> bytes:
         """Something has happened; the event's text."""
         # Strictly increasing, whatever the clock does: readers sort by it.
-        self._last = max(_microseconds(now), self._last + 1)
-        timestamp = _format_microseconds(self._last)
+        timestamp = format_microseconds(self.stamp(1, now))
         event = sse_event(name, f"{self._prefix}-{self.end + 1}", {**data, "timestamp": timestamp})
         self._events.append(_Kept(now, event))
-        self._wake()
+        self.wake()
         return event
 
-    def restore(self, text: bytes, now: float) -> None:
-        """Take up the events of an earlier run, as :meth:`read` gave them."""
+    def stamp(self, count: int, now: float) -> int:
+        """The first of `count` microseconds that are later than every event and earlier than those to come."""
+        first = max(_microseconds(now), self._last + 1)
+        self._last = first + count - 1
+        return first
+
+    def restore(self, text: bytes, now: float, last_output: int = 0) -> None:
+        """Take up the events of an earlier run, as :meth:`read` gave them; what comes is later than `last_output`."""
         self._events.extend(_Kept(now, event + _END) for event in text.split(_END) if event)
-        if self._events:
-            self._last = _timestamp_of(self._events[-1].text)
+        self._last = max(_timestamp_of(self._events[-1].text) if self._events else 0, last_output)
 
     def close(self) -> None:
         """Nothing more will happen."""
         self.closed = True
-        self._wake()
+        self.wake()
 
     def forget_before(self, time: float) -> None:
         """Drop the events that are older."""
@@ -107,13 +114,22 @@ class Feed:
             return place if event_id.isprintable() and b"\nid: %s\n" % event_id.encode() in event else None
         return place if place == self.begin and prefix == self._prefix else None
 
+    def place_at(self, time: int) -> int:
+        """The place of the first event that happened after `time`, in microseconds since the epoch."""
+        places = range(self.begin, self.end)
+        return self.begin + bisect_right(places, time, key=self.time_of)
+
+    def time_of(self, place: int) -> int:
+        """When the event at a place happened, in microseconds since the epoch."""
+        return _timestamp_of(self._events[place - self._dropped].text)
+
     def start_of_history(self, now: float) -> bytes:
         """The text of an event that is none of the feed's: from :attr:`begin` on there follows what is still known."""
         if self._events:
             at = _timestamp_of(self._events[0].text) - 1
         else:
             at = self._last = max(_microseconds(now), self._last)
-        data = {"timestamp": _format_microseconds(at)}
+        data = {"timestamp": format_microseconds(at)}
         return sse_event("start_of_history", f"{self._prefix}-{self.begin}", data)
 
     def read(self, place: int, limit: int) -> bytes:
@@ -128,7 +144,9 @@ class Feed:
         self._readers[reader] = None
         await reader
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let those who wait for a change look again."""
+        self.changes += 1
         readers, self._readers = self._readers, {}
         for reader in readers:
             if not reader.called:  # one that was woken may have made another one go
@@ -176,10 +194,20 @@ class FeedService:
             feed.close()
             self._clock.callLater(self._wait_complete_seconds, self._let_go, spec.id)
 
-    def restore(self, spec: JobSpec, kept: bytes) -> None:
-        """Take up the feed of a job of an earlier run, as far as it was kept."""
+    def restore(self, spec: JobSpec, kept: bytes, last_output: int) -> None:
+        """Take up the feed of a job of an earlier run, as far as it was kept; its last output came at `last_output`."""
         feed = self._jobs[spec.id] = Feed(f"{_JOB}-{self._run}")
-        feed.restore(kept, self._now())
+        feed.restore(kept, self._now(), last_output)
+
+    def stamp(self, job_id: str, count: int) -> int:
+        """The first of `count` microseconds since the epoch that no event of a job's feed has, nor will have."""
+        feed = self._jobs.get(job_id)
+        return feed.stamp(count, self._now()) if feed else _microseconds(self._now())
+
+    def wake(self, job_id: str) -> None:
+        """Let who reads a job's feed look again."""
+        if feed := self._jobs.get(job_id):
+            feed.wake()
 
     def job(self, job_id: str) -> Feed | None:
         """The feed of a job that lives or has just ended."""
@@ -211,7 +239,7 @@ class FeedService:
 
 def format_time(epoch: float) -> str:
     """``2014-07-10 05:17:44.995958Z``."""
-    return _format_microseconds(_microseconds(epoch))
+    return format_microseconds(_microseconds(epoch))
 
 
 def _microseconds(epoch: float) -> int:
@@ -219,7 +247,8 @@ def _microseconds(epoch: float) -> int:
     return round(epoch * 1_000_000)
 
 
-def _format_microseconds(epoch: int) -> str:
+def format_microseconds(epoch: int) -> str:
+    """The same of microseconds since the epoch."""
     return (_EPOCH + timedelta(microseconds=epoch)).strftime(_TIME)
 
 

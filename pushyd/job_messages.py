@@ -31,6 +31,8 @@ def commit_fields(spec: JobSpec) -> dict[str, Any]:
         "env": spec.env,
         "file": spec.file,
         "capture": spec.capture,
+        **({"output_limit": spec.output_limit} if spec.output_limit is not None else {}),
+        **({"live": True} if spec.live else {}),
     }
 
 

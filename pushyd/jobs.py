@@ -4,6 +4,7 @@ A job is kept before anybody hears of it. What has ended is read from the store.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 from uuid import uuid4
 
 from twisted.internet import defer
@@ -15,12 +16,18 @@ from pushy_protocol.states import TERMINAL_JOB_STATUSES
 from pushyd.background import shielded
 from pushyd.clock import Clock
 from pushyd.domain.job import JobSpec
+from pushyd.domain.node import NodeRef
 from pushyd.job_messages import commit_fields
 from pushyd.live_jobs import LiveJobs
 from pushyd.store.interface import JobQuery, JobStore, JobSummary, StoredJob, StoreUnavailable
+from pushyd.store.output_interface import OutputStore
 
 _STORED_SECONDS = 10.0
 """How long a reader waits for the store to have what has happened."""
+
+
+class Store(JobStore, OutputStore, Protocol):
+    """What is used of the store."""
 
 
 class TooLate(Exception):
@@ -33,15 +40,16 @@ class JobService:
     def __init__(
         self,
         *,
-        store: JobStore,
+        store: Store,
         live: LiveJobs,
         clock: Clock,
         now: Callable[[], float],
         voting_timeout: float,
         default_run_timeout: float,
         max_body_size: int,
+        max_output: int,
     ) -> None:
-        """:param now: seconds since the epoch; the timeouts are in seconds, `max_body_size` in bytes"""
+        """:param now: seconds since the epoch; the timeouts are in seconds, the sizes in bytes"""
         self._store = store
         self._live = live
         self._clock = clock
@@ -49,13 +57,19 @@ class JobService:
         self._voting_timeout = voting_timeout
         self._default_run_timeout = default_run_timeout
         self._max_body_size = max_body_size
+        self._max_output = max_output
 
     async def create(self, organization: str, request: JobRequest, created_by: str) -> str:
         """Make a job and begin it; its id. It is kept, and outlives the server, when this returns.
 
-        :raise InvalidRequest: its command does not fit into a message
+        :raise InvalidRequest: its command does not fit into a message, or it wants more output than is kept
         :raise StoreUnavailable: it could not be kept, and there is no such job
         """
+        if request.output_limit is not None and request.output_limit > self._max_output:
+            raise InvalidRequest(
+                f"output_limit: expected at most {self._max_output} bytes (setting max_output), "
+                f"got {request.output_limit}"
+            )
         spec = JobSpec(
             id=uuid4().hex,
             organization=organization,
@@ -70,7 +84,9 @@ class JobService:
             dir=request.dir,
             env=request.env,
             file=request.file,
-            capture=request.capture_output,
+            capture=request.capture_output is not False,
+            output_limit=request.output_limit,
+            live=request.capture_output == "live",
         )
         self._check_size(spec)
         # A caller that goes away in the middle must not leave a job behind that is kept, but never begins nor ends.
@@ -91,7 +107,7 @@ class JobService:
         if job.aborting:
             raise TooLate("being aborted")
         self._live.abort(job_id)
-        await self._recorded()
+        await self.recorded()
         return await self.job(organization, job_id)
 
     async def take_up(self, absence_seconds: float) -> int:
@@ -99,7 +115,10 @@ class JobService:
 
         :param absence_seconds: after which a node that has not come back is down
         """
-        unfinished = [(job, await self._store.feed(job.spec.id)) for job in await self._store.unfinished_jobs()]
+        unfinished = []
+        for job in await self._store.unfinished_jobs():
+            job_id = job.spec.id
+            unfinished.append((job, await self._store.feed(job_id), await self._store.last_output(job_id)))
         self._live.take_up(unfinished, absence_seconds)
         return len(unfinished)
 
@@ -115,19 +134,19 @@ class JobService:
 
         :raise UnknownJob: there is no job `before` which they were made
         """
-        await self._recorded()
+        await self.recorded()
         return await self._store.jobs(organization, query)
 
-    async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
-        """What a node's command wrote to `stdout` or `stderr`; None when none was captured."""
-        await self._recorded()
-        return await self._store.output(organization, job_id, node, channel)
+    def is_awaited(self, organization: str, job_id: str, node: str) -> bool:
+        """Whether a node's part in a job has not ended."""
+        ref = NodeRef(organization, node)
+        return self._live.concerns(ref, job_id) and self._live.awaits(ref, job_id)
 
     async def _keep_and_begin(self, spec: JobSpec) -> None:
         await self._store.create_job(spec)
         self._live.begin(spec)
 
-    async def _recorded(self) -> None:
+    async def recorded(self) -> None:
         """Wait until what has happened so far can be read."""
         recorded = Deferred.fromCoroutine(self._store.recorded())
         try:

@@ -39,7 +39,6 @@ from pushyd.store.interface import (
     JobStore,
     NodeDetail,
     NodeStatusChange,
-    OutputCaptured,
     StoredJob,
 )
 
@@ -72,8 +71,15 @@ class Feeds(Protocol):
     def emit(self, spec: JobSpec, event: Emit, said: NodeDetail = NO_DETAIL) -> None:
         """Something has happened to a job; `said` is what the node that it is about told of it."""
 
-    def restore(self, spec: JobSpec, kept: bytes) -> None:
-        """Take up the feed of a job of an earlier run, as far as it was kept."""
+    def restore(self, spec: JobSpec, kept: bytes, last_output: int) -> None:
+        """Take up the feed of a job of an earlier run, as far as it was kept; its last output came at `last_output`."""
+
+
+class Outputs(Protocol):
+    """Who keeps what commands write."""
+
+    def ended(self, spec: JobSpec, node: str, message: messages.Succeeded | messages.Failed) -> None:
+        """A node's command has ended."""
 
 
 @define(kw_only=True, eq=False)
@@ -97,11 +103,14 @@ class LiveJobs:
 
     log = Logger()
 
-    def __init__(self, *, store: JobStore, nodes: Nodes, feeds: Feeds, clock: Clock, now: Callable[[], float]) -> None:
+    def __init__(
+        self, *, store: JobStore, nodes: Nodes, feeds: Feeds, outputs: Outputs, clock: Clock, now: Callable[[], float]
+    ) -> None:
         """:param now: seconds since the epoch"""
         self._store = store
         self._nodes = nodes
         self._feeds = feeds
+        self._outputs = outputs
         self._clock = clock
         self._now = now
         self._live: dict[str, _Live] = {}
@@ -118,14 +127,14 @@ class LiveJobs:
         unavailable = (node.name for node in nodes if self._nodes.presence(node) is not Presence.IDLE)
         self._step(live, Start(frozenset(unavailable)))
 
-    def take_up(self, unfinished: Iterable[tuple[StoredJob, bytes]], absence_seconds: float) -> None:
+    def take_up(self, unfinished: Iterable[tuple[StoredJob, bytes, int]], absence_seconds: float) -> None:
         """Go on with the jobs, and their feeds, that an earlier run of the server left unfinished.
 
         :param absence_seconds: after which a node that has not come back is down
         """
         taken_up = []
-        for stored, feed in unfinished:
-            self._feeds.restore(stored.spec, feed)
+        for stored, feed, last_output in unfinished:
+            self._feeds.restore(stored.spec, feed, last_output)
             job = Job.restored(stored.spec, stored.status, stored.nodes, aborting=stored.aborting)
             live = _Live(job=job, updated_at=stored.updated_at, details=dict(stored.details))
             live.may_run = stored.status is JobStatus.RUNNING
@@ -193,7 +202,8 @@ class LiveJobs:
             if carries_on and live.job.nodes[node.name] is NodeStatus.READY:
                 # Nobody ends a command that was not started: the word that it was is what was lost.
                 self._step(live, FromNode(node.name, NodeEvent.ACK_RUN))
-            self._keep_output(live, node.name, message)
+            if live.job.spec.capture and live.job.nodes[node.name] is NodeStatus.RUNNING:
+                self._outputs.ended(live.job.spec, node.name, message)
         self._step(live, FromNode(node.name, event), {node.name: detail_of(message)})
 
     def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
@@ -340,14 +350,6 @@ class LiveJobs:
         if live.timer and live.timer.active():
             live.timer.cancel()
         live.timer = None
-
-    def _keep_output(self, live: _Live, node: str, message: messages.Succeeded | messages.Failed) -> None:
-        spec = live.job.spec
-        if not spec.capture or live.job.nodes[node] is not NodeStatus.RUNNING:
-            return
-        stdout, stderr = (None if text is None else text.encode() for text in (message.stdout, message.stderr))
-        if stdout is not None or stderr is not None:
-            self._store.record(OutputCaptured(job_id=spec.id, node=node, stdout=stdout, stderr=stderr))
 
     async def _forget(self, live: _Live) -> None:
         """Let the store answer for an ended job, once it can."""

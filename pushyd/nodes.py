@@ -30,6 +30,9 @@ _OFFLINE = Presence.OFFLINE
 _RESULTS = messages.Succeeded | messages.Failed | messages.Aborted
 _NO_EXTENSIONS: frozenset[str] = frozenset()
 
+EXTENSION_FIELDS: Mapping[str, str] = {"output_limit": "output", "live": "output"}
+"""The fields of messages that only nodes get that were offered an extension, and which."""
+
 
 class Channel(Protocol):
     """The way to the nodes."""
@@ -98,13 +101,22 @@ class NodeService:
         self._channel: Channel
         self._jobs: Jobs
         self._on_result: Callable[[NodeRef, str], None]
+        self._on_output: Callable[[NodeRef, messages.Output], None]
 
-    def connect(self, channel: Channel, jobs: Jobs, on_result: Callable[[NodeRef, str], None]) -> None:
+    def connect(
+        self,
+        channel: Channel,
+        jobs: Jobs,
+        on_result: Callable[[NodeRef, str], None],
+        on_output: Callable[[NodeRef, messages.Output], None],
+    ) -> None:
         """Say where messages go; before :meth:`start`.
 
         :param on_result: called, once all else is done, with the result of a node that wants to hear that it is stored
+        :param on_output: called, once all else is done, with a piece of output of a node that was offered to send it
         """
-        self._channel, self._jobs, self._on_result = channel, jobs, on_result
+        self._channel, self._jobs = channel, jobs
+        self._on_result, self._on_output = on_result, on_output
 
     def start(self) -> None:
         """Begin to look for nodes that are down, and to repeat aborts."""
@@ -134,14 +146,24 @@ class NodeService:
     def send(
         self, organization: str, nodes: Iterable[str], kind: type[messages.ServerCommand], fields: Mapping[str, Any]
     ) -> None:
-        """Send one message to each of the nodes; encoded once, signed for each. Nodes that are offline get none."""
-        body = self._channel.encode(kind, fields)
-        for name in nodes:
-            self._send_to(NodeRef(organization, name), body)
+        """Send one message to each of the nodes; encoded once, signed for each. Nodes that are offline get none.
 
-    def acknowledge(self, node: NodeRef, job_id: str) -> None:
-        """Tell a node that the result of a job is safely stored."""
-        self.send(node.organization, [node.name], messages.Ack, {"job_id": job_id})
+        Fields of :data:`EXTENSION_FIELDS` are left out for nodes that were not offered the extension.
+        """
+        needs = {EXTENSION_FIELDS[name] for name in fields if name in EXTENSION_FIELDS}
+        plain = {name: value for name, value in fields.items() if name not in EXTENSION_FIELDS} if needs else fields
+        bodies: dict[bool, bytes] = {}
+        for name in nodes:
+            node = NodeRef(organization, name)
+            is_whole = not needs or needs <= self._extensions(node)
+            if is_whole not in bodies:
+                bodies[is_whole] = self._channel.encode(kind, fields if is_whole else plain)
+            self._send_to(node, bodies[is_whole])
+
+    def acknowledge(self, node: NodeRef, job_id: str, offsets: Mapping[str, int] | None = None) -> None:
+        """Tell a node that the result of a job is safely stored, or (with `offsets`) so much of its output."""
+        fields = {"job_id": job_id} if offsets is None else {"job_id": job_id, "offsets": offsets}
+        self.send(node.organization, [node.name], messages.Ack, fields)
 
     def rehab(self, node: NodeRef) -> None:
         """Send a node through rehab; one that is offline goes through it when it returns."""
@@ -156,6 +178,7 @@ class NodeService:
         job_id = message.job_id
         session = self._sessions.of(node)
         extensions = session.extensions if session else _NO_EXTENSIONS
+        output = message if isinstance(message, messages.Output) and "output" in extensions else None
         concerns = job_id is not None and self._jobs.concerns(node, job_id)
         awaits = concerns and self._jobs.awaits(node, job_id or "")
         is_result = job_id is not None and isinstance(message, _RESULTS) and "results" in extensions
@@ -163,7 +186,7 @@ class NodeService:
             kind, unknown = Kind.HEARTBEAT, job_id is not None and not concerns
         else:
             kind = Kind.ABORTED if isinstance(message, messages.Aborted) else Kind.OTHER
-            unknown = not concerns and not is_result
+            unknown = not concerns and not is_result and output is None
         carries_on = awaits and "resume" in extensions
         before = known.presence
         now = self._clock.seconds()
@@ -183,6 +206,12 @@ class NodeService:
             self._jobs.on_heartbeat(node)
         if is_result:
             self._on_result(node, job_id or "")
+        if output is not None:
+            self._on_output(node, output)
+
+    def _extensions(self, node: NodeRef) -> frozenset[str]:
+        session = self._sessions.of(node)
+        return session.extensions if session else _NO_EXTENSIONS
 
     def _step(self, ref: NodeRef, node: Node, event: NodeStep) -> None:
         before = node.presence

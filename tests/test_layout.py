@@ -97,7 +97,7 @@ RULES = [
         why="only the composition root sees concrete classes",
         who=("pushyd",),
         may_not=("pushyd.store", "pushyd.identity.local", "pushyd.identity.chef_server"),
-        but=("pushyd.store.interface",),
+        but=("pushyd.store.interface", "pushyd.store.output_interface"),
         exempt=(*COMPOSITION, "pushyd.store"),
     ),
     Rule(

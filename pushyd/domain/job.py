@@ -35,6 +35,7 @@ class JobSpec:
     """What was asked for, and never changes. Times in seconds; `created_at` since the epoch.
 
     `quorum` counts nodes; `nodes` are unique; `file` is as it was given (``raw:…`` or ``base64:…``).
+    `output_limit` is in bytes of each channel (None: the default); `live` output is sent as it comes.
     """
 
     id: str
@@ -51,6 +52,8 @@ class JobSpec:
     env: Mapping[str, str] | None = None
     file: str | None = field(default=None, repr=False)
     capture: bool = False
+    output_limit: int | None = None
+    live: bool = False
 
 
 class Job:

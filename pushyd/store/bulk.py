@@ -43,6 +43,14 @@ class JsonTable(FunctionElement[str]):
     inherit_cache = True
 
 
+class HexDigits(FunctionElement[str]):
+    """Bytes as a text of hexadecimal digits: JSON holds no bytes."""
+
+    type = Text()
+    name = "hex_digits"
+    inherit_cache = True
+
+
 def encode_rows(rows: Iterable[Sequence[str | int | None]]) -> str:
     """The parameter of :class:`JsonRows`."""
     return msgspec.json.encode(
@@ -86,3 +94,13 @@ def _sqlite_table(element: JsonTable, compiler: SQLCompiler, **options: Any) -> 
 @compiles(JsonTable, "postgresql")
 def _postgresql_table(element: JsonTable, compiler: SQLCompiler, **options: Any) -> str:
     return f"CAST(json_agg(json_build_array({compiler.process(element.clauses, **options)})) AS TEXT)"
+
+
+@compiles(HexDigits, "sqlite")
+def _sqlite_digits(element: HexDigits, compiler: SQLCompiler, **options: Any) -> str:
+    return f"hex({compiler.process(element.clauses, **options)})"
+
+
+@compiles(HexDigits, "postgresql")
+def _postgresql_digits(element: HexDigits, compiler: SQLCompiler, **options: Any) -> str:
+    return f"encode({compiler.process(element.clauses, **options)}, 'hex')"

@@ -4,13 +4,14 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from attrs import evolve
 
-from pushyd.store.interface import AbortRequest, Change, FeedText, JobStatusChange, NodeStatusChange, OutputCaptured
+from pushyd.store.interface import AbortRequest, Change, FeedText, JobStatusChange, NodeStatusChange
+from pushyd.store.output_interface import OutputCaptured, OutputEnd
 
 
 def coalesce(changes: Iterable[Change]) -> list[Change]:
     """The fewest changes that leave the same behind: of each job, and of each node of a job, the last status.
 
-    What follows in a feed becomes one piece. They concern different things, or are outputs, of which the first one
+    What follows in a feed becomes one piece. They concern different things, or are about output, of which the first one
     counts; so only those keep their order.
     """
     last: dict[Hashable, Change] = {}
@@ -22,7 +23,7 @@ def coalesce(changes: Iterable[Change]) -> list[Change]:
                 last[change.job_id, change.node] = change
             case JobStatusChange():
                 last[change.job_id] = change
-            case OutputCaptured():
+            case OutputCaptured() | OutputEnd():
                 kept.append(change)
             case FeedText():
                 feeds.setdefault(change.job_id, []).append(change)

@@ -72,6 +72,17 @@ def database_path(url: URL) -> Path:
     return Path(url.database or "")
 
 
+def free_bytes(connection: Connection) -> int | None:
+    """What SQLite can still take: free pages in its file, and free space on its disk; None of another database."""
+    url = connection.engine.url
+    if not is_sqlite(url):
+        return None
+    disk = os.statvfs(database_path(url).parent)
+    pages = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    page_size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    return int(disk.f_bavail * disk.f_frsize + pages * page_size)
+
+
 def writer_engine(url: URL, *, lock_timeout: float = LOCK_TIMEOUT) -> Engine:
     """One connection, whose transactions hold the right to write from their beginning.
 

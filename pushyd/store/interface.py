@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.job import JobSpec
+from pushyd.store.output_interface import OutputCaptured, OutputEnd, OutputStore
 
 DEFAULT_KEY = "default"
 """The name of a principal's first key, as in Chef."""
@@ -143,16 +144,6 @@ class NodeStatusChange:
 
 
 @frozen(kw_only=True)
-class OutputCaptured:
-    """What a command wrote, whole; None where the channel was not captured."""
-
-    job_id: str
-    node: str
-    stdout: bytes | None = field(repr=False)
-    stderr: bytes | None = field(repr=False)
-
-
-@frozen(kw_only=True)
 class AbortRequest:
     """Somebody wants a job to end; it will be `aborted` once its nodes have confirmed."""
 
@@ -168,7 +159,7 @@ class FeedText:
     text: bytes = field(repr=False)
 
 
-Change = JobStatusChange | NodeStatusChange | OutputCaptured | AbortRequest | FeedText
+Change = JobStatusChange | NodeStatusChange | OutputCaptured | OutputEnd | AbortRequest | FeedText
 
 
 class JobStore(Protocol):
@@ -207,9 +198,6 @@ class JobStore(Protocol):
 
     async def feed(self, job_id: str) -> bytes:
         """The feed of a job as far as it was kept, in order; empty where there is none."""
-
-    async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
-        """What a node's command wrote to `channel` (`stdout` or `stderr`); None when none was captured."""
 
 
 class RetirementStore(Protocol):
@@ -529,7 +517,7 @@ class RegistrationStore(Protocol):
         """All of them."""
 
 
-class Store(JobStore, RetirementStore, IdentityStore, NodeObjectStore, RegistrationStore, Protocol):
+class Store(JobStore, OutputStore, RetirementStore, IdentityStore, NodeObjectStore, RegistrationStore, Protocol):
     """All that is kept, in one database."""
 
     async def open(self) -> None:

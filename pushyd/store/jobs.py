@@ -5,7 +5,8 @@ How many statements a job takes does not depend on how many nodes it has; :mod:`
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import (
@@ -20,7 +21,6 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
-    true,
     update,
 )
 
@@ -35,14 +35,13 @@ from pushyd.store.interface import (
     JobStatusChange,
     NodeDetail,
     NodeStatusChange,
-    OutputCaptured,
     StoredJob,
 )
 from pushyd.store.job_lists import decode_env, digest
-from pushyd.store.schema import feeds, job_nodes, jobs, outputs, unfinished
+from pushyd.store.output_interface import OutputCaptured, OutputEnd
+from pushyd.store.outputs import begin_job, write_captured, write_ends
+from pushyd.store.schema import feeds, job_nodes, jobs, output_jobs, unfinished
 from pushyd.store.text import unescape
-
-_OUTPUT_BYTES_AT_ONCE = 8 * 1024 * 1024
 
 # Rows that come as a parameter, and the seq of a job whose id does.
 _rows = JsonRows(bindparam("rows", type_=Text())).table_valued("value", name="rows")
@@ -76,6 +75,8 @@ def create_job(connection: Connection, spec: JobSpec) -> None:
         },
     ).scalar_one()
     connection.execute(_INSERT_NODES, {"seq": seq, "rows": encode_rows(enumerate(spec.nodes))})
+    if spec.capture:
+        begin_job(connection, seq, spec.output_limit, live=spec.live)
 
 
 _INSERT_NODES = insert(job_nodes).from_select(
@@ -91,31 +92,45 @@ _INSERT_NODES = insert(job_nodes).from_select(
 
 def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
     """Write what is left of `changes`. Those of a job or a node that is not there (any more) leave nothing."""
-    job_rows: list[dict[str, object]] = []
-    abort_rows: list[dict[str, object]] = []
-    feed_rows: list[dict[str, object]] = []
-    nodes: defaultdict[str, list[_NodeRow]] = defaultdict(list)
-    captured: defaultdict[str, list[OutputCaptured]] = defaultdict(list)
+    by_kind: defaultdict[type[Change], list[Any]] = defaultdict(list)
     for change in coalesce(changes):
-        match change:
-            case NodeStatusChange():
-                nodes[change.job_id].append(_node_row(change))
-            case JobStatusChange():
-                job_rows.append({"job_id": change.job_id, "new_status": change.status, "at": change.at})
-            case OutputCaptured():
-                captured[change.job_id].append(change)
-            case FeedText():
-                feed_rows.append({"job_id": change.job_id, "first": change.first, "text": change.text})
-            case AbortRequest():
-                abort_rows.append({"job_id": change.job_id})
-    for job_id, of_job in captured.items():
-        _write_outputs(connection, job_id, of_job)
-    for job_id, node_rows in nodes.items():
-        connection.execute(_SET_NODES, {"job_id": job_id, "rows": encode_rows(node_rows)})
-    insert_feed = _INSERT_FEED[connection.dialect.name]
-    for statement, rows in ((_SET_JOB, job_rows), (_SET_ABORTING, abort_rows), (insert_feed, feed_rows)):
-        if rows:
-            connection.execute(statement, rows)
+        by_kind[type(change)].append(change)
+    for kind, write in _WRITERS.items():
+        if of_kind := by_kind.get(kind):
+            write(connection, of_kind)
+
+
+def _write_nodes(connection: Connection, changes: Iterable[NodeStatusChange]) -> None:
+    rows: defaultdict[str, list[_NodeRow]] = defaultdict(list)
+    for change in changes:
+        rows[change.job_id].append(_node_row(change))
+    for job_id, of_job in rows.items():
+        connection.execute(_SET_NODES, {"job_id": job_id, "rows": encode_rows(of_job)})
+
+
+def _write_jobs(connection: Connection, changes: Iterable[JobStatusChange]) -> None:
+    rows = [{"job_id": change.job_id, "new_status": change.status, "at": change.at} for change in changes]
+    connection.execute(_SET_JOB, rows)
+
+
+def _write_aborts(connection: Connection, changes: Iterable[AbortRequest]) -> None:
+    connection.execute(_SET_ABORTING, [{"job_id": change.job_id} for change in changes])
+
+
+def _write_feeds(connection: Connection, changes: Iterable[FeedText]) -> None:
+    rows = [{"job_id": change.job_id, "first": change.first, "text": change.text} for change in changes]
+    connection.execute(_INSERT_FEED[connection.dialect.name], rows)
+
+
+# In this order; they concern different things.
+_WRITERS: Mapping[type[Change], Callable[[Connection, Any], None]] = {
+    OutputCaptured: write_captured,
+    OutputEnd: write_ends,
+    NodeStatusChange: _write_nodes,
+    JobStatusChange: _write_jobs,
+    AbortRequest: _write_aborts,
+    FeedText: _write_feeds,
+}
 
 
 _NodeRow = tuple[str, NodeStatus, str | None, int | None, int | None, int | None, int | None]
@@ -187,47 +202,6 @@ _INSERT_FEED = {
 }
 
 
-def _write_outputs(connection: Connection, job_id: str, captured: Sequence[OutputCaptured]) -> None:
-    # What was captured goes as one binary parameter, and where each piece lies in it as rows.
-    statement = _INSERT_OUTPUTS[connection.dialect.name]
-    for rows, data in _pack(captured):
-        connection.execute(statement, {"job_id": job_id, "rows": encode_rows(rows), "data": data})
-
-
-_pieces = (
-    select(
-        jobs.c.seq,
-        _items[0],
-        _items[1],
-        func.substr(bindparam("data", type_=LargeBinary()), cast(_items[2], Integer), cast(_items[3], Integer)),
-    )
-    .select_from(jobs.join(_rows, true()))
-    .where(jobs.c.id == bindparam("job_id"))
-)
-# What is there already stays: it is a repetition.
-_INSERT_OUTPUTS = {
-    dialect: into(outputs).from_select(["job", "node", "channel", "data"], _pieces).on_conflict_do_nothing()
-    for dialect, into in INSERTS.items()
-}
-
-
-def _pack(captured: Iterable[OutputCaptured]) -> Iterator[tuple[list[tuple[str, str, int, int]], bytes]]:
-    """Pieces (node, channel, start, length), and the bytes that they are pieces of: some megabytes at a time."""
-    # SQLite takes a piece of nothing for NULL, so there is always a byte in front; the first one counts as 1.
-    rows: list[tuple[str, str, int, int]] = []
-    data = bytearray(1)
-    for output in captured:
-        for channel, content in (("stdout", output.stdout), ("stderr", output.stderr)):
-            if content is not None:
-                rows.append((output.node, channel, len(data) + 1, len(content)))
-                data += content
-        if len(data) > _OUTPUT_BYTES_AT_ONCE:
-            yield rows, bytes(data)
-            rows, data = [], bytearray(1)
-    if rows:
-        yield rows, bytes(data)
-
-
 def read_job(connection: Connection, organization: str, job_id: str) -> StoredJob | None:
     """One job, whole."""
     row = connection.execute(_JOB, {"organization": organization, "job_id": job_id}).first()
@@ -246,7 +220,9 @@ _nodes = (
     .correlate(jobs)
     .subquery("nodes")
 )
-_whole_jobs = select(jobs, select(JsonTable(*_nodes.c)).scalar_subquery().label("nodes"))
+_whole_jobs = select(
+    jobs, output_jobs.c.byte_limit, output_jobs.c.live, select(JsonTable(*_nodes.c)).scalar_subquery().label("nodes")
+).outerjoin(output_jobs)
 _JOB = _whole_jobs.where(jobs.c.organization == bindparam("organization"), jobs.c.id == bindparam("job_id"))
 _UNFINISHED_JOBS = _whole_jobs.where(unfinished).order_by(jobs.c.seq)
 
@@ -270,6 +246,8 @@ def _stored_job(row: Row[tuple[object, ...]]) -> StoredJob:
             env=decode_env(row.env),
             file=row.file,
             capture=row.capture,
+            output_limit=row.byte_limit,
+            live=bool(row.live),
         ),
         status=JobStatus(row.status),
         updated_at=row.updated_at,
@@ -291,24 +269,6 @@ def _detail(node_row: _NodeRow) -> NodeDetail:
         started_at=None if started is None else started / 1000,
         finished_at=None if finished is None else finished / 1000,
     )
-
-
-def read_output(connection: Connection, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
-    """What a node wrote to a channel."""
-    wanted = {"organization": organization, "job_id": job_id, "node": node, "channel": channel}
-    return connection.execute(_OUTPUT, wanted).scalar()
-
-
-_OUTPUT = (
-    select(outputs.c.data)
-    .join(jobs, jobs.c.seq == outputs.c.job)
-    .where(
-        jobs.c.organization == bindparam("organization"),
-        jobs.c.id == bindparam("job_id"),
-        outputs.c.node == bindparam("node"),
-        outputs.c.channel == bindparam("channel"),
-    )
-)
 
 
 def read_feed(connection: Connection, job_id: str) -> bytes:

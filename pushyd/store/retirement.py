@@ -6,11 +6,21 @@ are deleted later, some at a time, the job's own at last: what a crash interrupt
 
 from sqlalchemy import Connection, delete, select, tuple_, update
 
-from pushyd.store.schema import feeds, job_nodes, jobs, outputs, retired, unfinished
+from pushyd.store.schema import (
+    feeds,
+    job_nodes,
+    jobs,
+    output_chunks,
+    output_jobs,
+    output_streams,
+    retired,
+    unfinished,
+)
 
 _JOBS_AT_ONCE = 100
 
-_CHILDREN = (job_nodes, feeds, outputs)
+# How much of a step's limit a row of each takes: a chunk of output may have 64 KB, most other rows have 100 bytes.
+_CHILDREN = {job_nodes: 1, feeds: 1, output_chunks: 20, output_streams: 1, output_jobs: 1}
 
 
 def retire_jobs(
@@ -39,10 +49,12 @@ def purge(connection: Connection, limit: int) -> int:
     if not gone:
         return 0
     deleted = 0
-    for table in _CHILDREN:
+    for table, weight in _CHILDREN.items():
         key = tuple(table.primary_key)
-        some = select(*key).where(table.c.job.in_(gone)).limit(limit - deleted)
-        deleted += connection.execute(delete(table).where(tuple_(*key).in_(some))).rowcount
-        if deleted >= limit:
+        at_once = max(1, (limit - deleted) // weight)
+        some = select(*key).where(table.c.job.in_(gone)).limit(at_once)
+        rows = connection.execute(delete(table).where(tuple_(*key).in_(some))).rowcount
+        deleted += rows
+        if rows == at_once:
             return deleted
     return deleted + connection.execute(delete(jobs).where(jobs.c.seq.in_(gone[: limit - deleted]))).rowcount

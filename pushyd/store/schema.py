@@ -14,6 +14,8 @@ Which index serves what:
 - the jobs of a node, newest first: ``job_nodes_by_node``
 - the jobs that are deleted, but whose rows are still there: ``jobs_retired``, which holds nothing but them
 - all nodes of a job, or one: the primary key of `job_nodes`, in which the nodes of a job lie side by side
+- a stream of output, or all of a job: the unique index of `output_streams`
+- a part of a stream: ``output_chunks_by_stream``; what came of a job after some time: ``output_chunks_by_job``
 """
 
 from sqlalchemy import (
@@ -29,6 +31,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     literal_column,
 )
 
@@ -202,11 +205,41 @@ feeds = Table(
     Column("text", LargeBinary, nullable=False),
 )
 
-outputs = Table(
-    "outputs",
+# Jobs that capture output.
+output_jobs = Table(
+    "output_jobs",
     metadata,
     Column("job", ForeignKey(jobs.c.seq, ondelete="CASCADE"), primary_key=True),
-    Column("node", AnyText, primary_key=True),
-    Column("channel", Text, primary_key=True),  # stdout or stderr
+    Column("byte_limit", BigInteger),  # of a channel; null: the default
+    Column("live", Boolean, nullable=False),
+    Column("kept", BigInteger, nullable=False),  # bytes, of all its nodes that send it piece by piece
+)
+
+output_streams = Table(
+    "output_streams",
+    metadata,
+    Column("id", _Seq, primary_key=True),
+    Column("job", ForeignKey(jobs.c.seq, ondelete="CASCADE"), nullable=False),
+    Column("node", AnyText, nullable=False),
+    Column("channel", Text, nullable=False),  # stdout or stderr
+    Column("taken", BigInteger, nullable=False),  # how far it is: what is kept, and what never will be
+    Column("kept", BigInteger, nullable=False),  # bytes that are kept, its first ones
+    Column("end_bytes", BigInteger),  # how far it will be in the end
+    Column("left_out", BigInteger, nullable=False, server_default="0"),  # bytes that its node left out
+    Column("problem", AnyText),  # why some is not kept that its node sent
+    UniqueConstraint("job", "node", "channel"),
+)
+
+# `job` is that of the stream, for the index.
+output_chunks = Table(
+    "output_chunks",
+    metadata,
+    Column("seq", _Seq, primary_key=True),
+    Column("job", BigInteger, nullable=False),
+    Column("stream", ForeignKey(output_streams.c.id, ondelete="CASCADE"), nullable=False),
+    Column("first", BigInteger, nullable=False),  # bytes of the stream before it
+    Column("at", BigInteger, nullable=False),  # microseconds since the epoch
     Column("data", LargeBinary, nullable=False),
+    Index("output_chunks_by_stream", "stream", "first", unique=True),
+    Index("output_chunks_by_job", "job", "at"),
 )

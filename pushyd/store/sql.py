@@ -4,7 +4,7 @@ Here is only which function runs in which thread: one thread writes (:mod:`write
 The functions are in :mod:`jobs` and :mod:`identity`; what of this is about identity, in :mod:`sql_identity`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from pushyd.domain.job import JobSpec
-from pushyd.store import engine, identity, job_lists, jobs, retirement
+from pushyd.store import engine, identity, job_lists, jobs, output_reads, outputs, retirement
 from pushyd.store.errors import DRIVER_ERRORS, words
 from pushyd.store.interface import (
     Change,
@@ -26,6 +26,7 @@ from pushyd.store.interface import (
     StoreUnavailable,
 )
 from pushyd.store.migrations import bring_up_to_date
+from pushyd.store.output_interface import Appended, OutputEvent, OutputPiece, OutputRules, OutputState
 from pushyd.store.sql_identity import SqlIdentity
 from pushyd.store.transaction import Item, Outcome, write_batch
 from pushyd.store.writer import Writer
@@ -103,8 +104,34 @@ class SqlStore(SqlIdentity):
     async def feed(self, job_id: str) -> bytes:
         return await self._read(jobs.read_feed, job_id)
 
-    async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
-        return await self._read(jobs.read_output, organization, job_id, node, channel)
+    async def append_output(self, pieces: Sequence[OutputPiece], rules: OutputRules) -> Appended:
+        appended: Appended
+
+        def append(connection: Connection) -> None:
+            nonlocal appended
+            appended = outputs.append(connection, pieces, rules, engine.free_bytes(connection))
+
+        await self._write(append)
+        return appended
+
+    async def output(
+        self, organization: str, job_id: str, node: str, channel: str, start: int = 0, stop: int | None = None
+    ) -> bytes | None:
+        return await self._read(output_reads.read_output, organization, job_id, node, channel, start, stop)
+
+    async def output_states(
+        self, organization: str, job_id: str, node: str | None = None, channel: str | None = None
+    ) -> Sequence[OutputState]:
+        return await self._read(output_reads.read_states, organization, job_id, node, channel)
+
+    async def whole_outputs(self, ids: Sequence[int]) -> Mapping[int, bytes]:
+        return await self._read(output_reads.read_whole, ids)
+
+    async def output_events(self, job_id: str, after: int, limit: int) -> Sequence[OutputEvent]:
+        return await self._read(output_reads.read_events, job_id, after, limit)
+
+    async def last_output(self, job_id: str) -> int:
+        return await self._read(output_reads.read_last, job_id)
 
     async def place(self, organization: str, rank: int) -> int | None:
         return await self._read(job_lists.read_place, organization, rank)

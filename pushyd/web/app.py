@@ -116,14 +116,25 @@ class Api:
         self._klein.route(f"/{path}", methods=[method], endpoint=f"{method} {path}")(serve)
 
     def stream_route(
-        self, path: str, handler: Callable[..., Awaitable[None]], *, right: Right, content_type: str
+        self,
+        path: str,
+        handler: Callable[..., Awaitable[None]],
+        *,
+        right: Right,
+        content_type: str,
+        is_download: bool = False,
     ) -> None:
-        """A route below ``/organizations/ORG/`` that is answered piece by piece, by the handler itself."""
+        """A route below ``/organizations/ORG/`` that is answered piece by piece, by the handler itself.
+
+        :param is_download: a caller that accepts no such type is refused, and HEAD is the handler's affair too
+        """
 
         async def serve(request: Request, organization: str, **parts: str) -> bytes:
+            if is_download:
+                _require_acceptable(request, content_type)
             call = await self._admit(request, organization, right)
             request.setHeader("Content-Type", content_type)
-            if request.method != b"HEAD":
+            if is_download or request.method != b"HEAD":
                 await handler(call, **parts)
             return b""
 

@@ -103,6 +103,8 @@ def job_shape(job: StoredJob, *, include_file: bool = False, detail: bool = Fals
         dir=spec.dir,
         env=None if spec.env is None else dict(spec.env),
         capture_output=spec.capture,
+        output="live" if detail and spec.live else None,
+        output_limit=spec.output_limit if detail else None,
         file_specified=spec.file is not None and not include_file,
         file=spec.file if include_file else None,
         reasons=job.reasons if detail else None,

@@ -197,9 +197,9 @@ class Knife:
             "GET", f"/pushy/jobs/{job}/output/{node}/{channel}", headers={"Accept": "application/octet-stream"}
         )
 
-    def feed(self, job: str | None = None, *, last_event_id: str | None = None) -> Feed:
+    def feed(self, job: str | None = None, *, last_event_id: str | None = None, query: str = "") -> Feed:
         """The feed of a job, or of the organization."""
-        path = f"{self.prefix}/pushy/job_status_feed" + (f"/{job}" if job else "")
+        path = f"{self.prefix}/pushy/job_status_feed" + (f"/{job}" if job else "") + query
         headers = {"Accept": "text/event-stream"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id

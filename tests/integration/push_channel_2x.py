@@ -36,8 +36,10 @@ HEADER_BYTES = 2048
 _HEADER = re.compile(r"Version:2\.0;SigningMethod:(hmac_sha256|rsa2048_sha1);Signature:([A-Za-z0-9+/\n]+={0,2})")
 _RFC_1123 = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 _COMMON_KEYS = {"type", "timestamp", "sequence"}
-# What each message of the server has beside the common keys: always, and sometimes.
-_KEYS: Mapping[str, tuple[set[str], set[str]]] = {
+Keys = Mapping[str, tuple[set[str], set[str]]]
+"""What each message of the server has beside the common keys: always, and sometimes."""
+
+KEYS: Keys = {
     "commit": ({"job_id", "server", "command"}, {"user", "dir", "env", "file", "capture"}),
     "run": ({"job_id"}, set()),
     "abort": (set(), set()),
@@ -93,8 +95,10 @@ class Config:
 class Receiver:
     """Checks what comes over one connection."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, keys: Keys = KEYS) -> None:
+        """:param keys: those of 2.x, unless said otherwise"""
         self._config = config
+        self._keys = keys
         self._sequence = -1
 
     def open(self, frames: list[bytes]) -> dict[str, Any]:
@@ -109,7 +113,7 @@ class Receiver:
         expect(parts is not None, f"header {header!r}")
         assert parts
         message = json.loads(body, object_pairs_hook=_without_duplicates)
-        expect(isinstance(message, dict) and message.get("type") in _KEYS, f"type of {message}")
+        expect(isinstance(message, dict) and message.get("type") in self._keys, f"type of {message}")
         method, signature = parts.groups()
         if message["type"] == "heartbeat":
             expect(method == "rsa2048_sha1" and self._is_by_server(signature, body), "signature of a heartbeat")
@@ -128,7 +132,7 @@ class Receiver:
             return False
 
     def _check(self, message: dict[str, Any]) -> None:
-        always, sometimes = _KEYS[message["type"]]
+        always, sometimes = self._keys[message["type"]]
         missing = (always | _COMMON_KEYS) - message.keys()
         strange = message.keys() - always - sometimes - _COMMON_KEYS
         expect(not missing and not strange, f"keys: missing {missing}, not in the contract {strange}, in {message}")

@@ -8,15 +8,17 @@ import itertools
 import json
 import queue
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
 import zmq
 
 from tests.integration.push_channel_2x import (
+    KEYS,
     PATIENCE_SECONDS,
     Channel,
     Config,
     Context,
+    Keys,
     Receiver,
     expect,
     rfc_1123,
@@ -27,6 +29,9 @@ from tests.integration.signed_http_2x import Answer, Api, Principal
 
 class PushClient:
     """A node. It is to be closed; closing it raises what the contract does not allow and no test has seen."""
+
+    version = "2.0"
+    keys: ClassVar[Keys] = KEYS
 
     def __init__(self, context: Context, api: Api, organization: str, identity: Principal) -> None:
         self.name = identity.name
@@ -50,7 +55,7 @@ class PushClient:
     def ask_for_config(self, *, node: str | None = None, verb: str = "config", query: str | None = None) -> Answer:
         """The answer to a request for the configuration of `node` (itself, unless said otherwise)."""
         if query is None:
-            query = f"?ccpk={_quoted(self.curve[0])}&version=2.0"
+            query = f"?ccpk={_quoted(self.curve[0])}&version={self.version}"
         path = f"/organizations/{self._organization}/pushy/{verb}/{node or self.name}{query}"
         return self._api.request(self.identity, "GET", path)
 
@@ -72,7 +77,7 @@ class PushClient:
         """Connect to the command channel, in place of a connection that there is."""
         config = self.config
         self.disconnect()
-        self._receiver = Receiver(config)
+        self._receiver = Receiver(config, self.keys)
         self._channel = Channel(self._context, config, self.curve, lambda: self._frames() if self.is_beating else None)
 
     def disconnect(self) -> None:
@@ -108,7 +113,7 @@ class PushClient:
             "node": self.name,
             "client": "host.example.com",
             "org": self._organization,
-            "protocol_version": "2.0",
+            "protocol_version": self.version,
             "type": kind,
             "sequence": next(self._sequence),
             "timestamp": rfc_1123(),

@@ -6,6 +6,7 @@ Names are never used twice, so that tests share a server and nothing else.
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import zmq
 from attrs import frozen
@@ -25,6 +26,8 @@ IN_REHAB = ("online", "unavailable")
 OFFLINE = ("offline", "unavailable")
 UNKNOWN_JOB = "0123456789abcdef" * 2
 
+
+Node = TypeVar("Node", bound=PushClient)
 
 # An event as a test expects it: its name and its data.
 Told = tuple[str, dict[str, object]]
@@ -98,13 +101,20 @@ class Wire:
 
     def node(self) -> PushClient:
         """A new node, known to the server and not connected."""
-        node = PushClient(self.context, self.api, self.fleet.organization, self.client())
+        return self.make(PushClient)
+
+    def make(self, kind: type[Node]) -> Node:
+        """A new node of some kind."""
+        node = kind(self.context, self.api, self.fleet.organization, self.client())
         self._nodes.append(node)
         return node
 
     def joined(self) -> PushClient:
         """A new node that is through its first rehab, and beats."""
-        node = self.node()
+        return self.join(self.node())
+
+    def join(self, node: Node) -> Node:
+        """Bring a node through its first rehab, and let it beat."""
         node.connect()
         node.beat()
         node.heartbeat()
@@ -140,9 +150,9 @@ class Wire:
         """A job that there is."""
         return Job(id=job, feed=self.feed(job))
 
-    def feed(self, job: str | None = None, *, last_event_id: str | None = None) -> Feed:
+    def feed(self, job: str | None = None, *, last_event_id: str | None = None, query: str = "") -> Feed:
         """A feed that :meth:`release` closes."""
-        feed = self.knife.feed(job, last_event_id=last_event_id)
+        feed = self.knife.feed(job, last_event_id=last_event_id, query=query)
         self._feeds.append(feed)
         return feed
 

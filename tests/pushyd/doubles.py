@@ -30,10 +30,19 @@ from pushyd.store.interface import (
     JobSummary,
     NodeDetail,
     NodeStatusChange,
-    OutputCaptured,
     Registration,
     StoredJob,
     StoreUnavailable,
+)
+from pushyd.store.output_interface import (
+    Appended,
+    OutputCaptured,
+    OutputEnd,
+    OutputEvent,
+    OutputPiece,
+    OutputRules,
+    OutputState,
+    StreamRef,
 )
 
 T = TypeVar("T")
@@ -114,6 +123,12 @@ class MemoryStore:
         """Every registration that was ever saved."""
         self._jobs: dict[str, StoredJob] = {}
         self._outputs: dict[tuple[str, str, str], bytes] = {}
+        self._output_events: dict[str, list[OutputEvent]] = {}
+        self._output_ends: dict[tuple[str, str, str], OutputEnd] = {}
+        self.appended: list[list[OutputPiece]] = []
+        """What was appended to outputs, batch by batch."""
+        self.no_room: str | None = None
+        """Why there is no room for output, if so."""
         self._feeds: dict[str, dict[int, bytes]] = {}
         self._registrations: dict[NodeRef, Registration] = {}
         self._queue: list[Change | _Write] = []
@@ -198,9 +213,68 @@ class MemoryStore:
         self._check()
         return b"".join(text for _, text in sorted(self._feeds.get(job_id, {}).items()))
 
-    async def output(self, organization: str, job_id: str, node: str, channel: str) -> bytes | None:
+    # OutputStore
+
+    async def append_output(self, pieces: Sequence[OutputPiece], rules: OutputRules) -> Appended:
+        offsets: dict[StreamRef, int] = {}
+
+        def append() -> None:
+            self.appended.append(list(pieces))
+            for piece in pieces:
+                offsets[piece.stream] = self._append(piece)
+
+        await self._write(append)
+        return Appended(offsets=offsets, no_room=self.no_room)
+
+    def _append(self, piece: OutputPiece) -> int:
+        job = self._jobs.get(piece.stream.job_id)
+        if job is None or piece.stream.node not in job.nodes or not job.spec.capture:
+            return piece.offset + len(piece.data)
+        key = piece.stream[1:]
+        before = self._outputs.setdefault(key, b"")
+        if not self.no_room and piece.offset <= len(before) < piece.offset + len(piece.data):
+            data = piece.data[len(before) - piece.offset :]
+            self._keep_output(key, len(before), piece.at, data)
+        return len(self._outputs[key])
+
+    def _keep_output(self, key: tuple[str, str, str], offset: int, at: int, data: bytes) -> None:
+        job_id, node, channel = key
+        self._outputs[key] = self._outputs.get(key, b"") + data
+        event = OutputEvent(node=node, channel=channel, offset=offset, at=at, data=data)
+        self._output_events.setdefault(job_id, []).append(event)
+
+    async def output(
+        self, organization: str, job_id: str, node: str, channel: str, start: int = 0, stop: int | None = None
+    ) -> bytes | None:
         job = await self.job(organization, job_id)
-        return self._outputs.get((job_id, node, channel)) if job else None
+        output = self._outputs.get((job_id, node, channel)) if job else None
+        return None if output is None else output[start:stop]
+
+    async def output_states(
+        self, organization: str, job_id: str, node: str | None = None, channel: str | None = None
+    ) -> Sequence[OutputState]:
+        job = await self.job(organization, job_id)
+        states = []
+        for number, (key, data) in enumerate(self._outputs.items()):
+            if job and key[0] == job_id and node in (None, key[1]) and channel in (None, key[2]):
+                end = self._output_ends.get(key)
+                dropped = end.dropped if end else 0
+                complete = end is not None and end.bytes <= len(data)
+                states.append(
+                    OutputState(
+                        id=number, node=key[1], channel=key[2], kept=len(data), dropped=dropped, complete=complete
+                    )
+                )
+        return sorted(states, key=lambda state: (state.node, state.channel))
+
+    async def whole_outputs(self, ids: Sequence[int]) -> Mapping[int, bytes]:
+        return {number: data for number, data in enumerate(self._outputs.values()) if number in ids}
+
+    async def output_events(self, job_id: str, after: int, limit: int) -> Sequence[OutputEvent]:
+        return [event for event in self._output_events.get(job_id, []) if event.at > after]
+
+    async def last_output(self, job_id: str) -> int:
+        return max((event.at for event in self._output_events.get(job_id, [])), default=0)
 
     # RegistrationStore
 
@@ -272,8 +346,16 @@ class MemoryStore:
                 job = attrs.evolve(job, nodes={**job.nodes, change.node: change.status}, details=details)
             case OutputCaptured():
                 for channel, data in (("stdout", change.stdout), ("stderr", change.stderr)):
-                    if data is not None:
-                        self._outputs.setdefault((job.spec.id, change.node, channel), data)
+                    key = (job.spec.id, change.node, channel)
+                    if data is not None and key not in self._outputs:
+                        self._keep_output(key, 0, change.at, data)
+                        self._output_ends[key] = OutputEnd(
+                            job_id=key[0], node=key[1], channel=channel, bytes=len(data), dropped=0
+                        )
+            case OutputEnd():
+                key = (change.job_id, change.node, change.channel)
+                self._outputs.setdefault(key, b"")
+                self._output_ends.setdefault(key, change)
             case AbortRequest():
                 job = attrs.evolve(job, aborting=True)
             case FeedText():
@@ -418,5 +500,20 @@ class RecordingFeeds:
         self.events.append((spec.id, event))
         self.said.append((event.event, event.node, said))
 
-    def restore(self, spec: JobSpec, kept: bytes) -> None:
+    def restore(self, spec: JobSpec, kept: bytes, last_output: int) -> None:
         self.restored[spec.id] = kept
+
+
+class RecordingClockOfFeeds:
+    """An `outputs.Feeds` whose microseconds are numbers from 1 on."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.woken: list[str] = []
+
+    def stamp(self, job_id: str, count: int) -> int:
+        first, self.last = self.last + 1, self.last + count
+        return first
+
+    def wake(self, job_id: str) -> None:
+        self.woken.append(job_id)

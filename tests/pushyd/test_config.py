@@ -37,6 +37,9 @@ DEFAULTS: dict[str, Any] = {
     "max_time_skew": 300,
     "job_retention_days": 0,
     "job_retention_count": 0,
+    "max_output": 2**26,
+    "max_job_output": 2**32,
+    "min_free_disk": 2**28,
     "validate_client_node_name": True,
 }
 
@@ -66,11 +69,14 @@ GOOD: dict[str, tuple[str, Any]] = {
     "max_time_skew": ("1", 1),
     "job_retention_days": ("36500", 36_500),
     "job_retention_count": ("1", 1),
+    "max_output": ("4096", 4096),
+    "max_job_output": ("1125899906842624", 2**50),
+    "min_free_disk": ("1", 1),
     "validate_client_node_name": ("false", False),
 }
 
 TEXTS = {"server_name", "organization", "state_dir", "zeromq_listen_address", "database_url", "api_endpoint"}
-FROM_ZERO = {"job_retention_days", "job_retention_count"}
+FROM_ZERO = {"job_retention_days", "job_retention_count", "min_free_disk"}
 PORTS = {"api_port", "command_port", "server_heartbeat_port"}
 
 # For each setting values that it may not have, and what is then said to be expected.
@@ -100,6 +106,8 @@ BAD: dict[str, list[tuple[str, str]]] = {
     ],
     "decay_window": [("0", ">= 1"), ("1001", "<= 1000")],
     "max_body_size": [("4095", ">= 4096"), ("16777217", "<= 16777216")],
+    "max_output": [("4095", ">= 4096")],
+    "min_free_disk": [("1125899906842625", "<= 1125899906842624")],
     "validate_client_node_name": [("1", "bool"), ('"yes"', "bool")],
 }
 for _name in DEFAULTS:

@@ -410,7 +410,7 @@ class RestartTests(Feeds):
     def restart(self) -> Feed:
         """A new run takes the job's feed up."""
         self.service = self.make()
-        self.service.restore(spec(), self.kept())
+        self.service.restore(spec(), self.kept(), 0)
         return self.job()
 
     def test_it_goes_on_with_the_next_number_and_is_kept_whole(self) -> None:
@@ -442,7 +442,7 @@ class RestartTests(Feeds):
         assert self.kept() == everything(feed)
 
     def restart_of_nothing(self) -> Feed:
-        self.service.restore(spec(), b"")
+        self.service.restore(spec(), b"", 0)
         return self.job()
 
     def test_the_organizations_feed_begins_anew(self) -> None:

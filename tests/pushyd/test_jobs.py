@@ -18,21 +18,33 @@ from pushyd.domain.job import JobSpec
 from pushyd.domain.node import NodeRef, Presence
 from pushyd.jobs import JobService, TooLate
 from pushyd.live_jobs import LiveJobs
+from pushyd.outputs import Outputs
 from pushyd.store.interface import (
     FeedText,
     JobQuery,
     JobStatusChange,
     NodeDetail,
     NodeStatusChange,
-    OutputCaptured,
     StoredJob,
     StoreUnavailable,
 )
-from tests.pushyd.doubles import NOW, MemoryStore, RecordingFeeds, RecordingNodes, begin, failure_of, said, texts
+from pushyd.store.output_interface import OutputCaptured, OutputRules
+from tests.pushyd.doubles import (
+    NOW,
+    MemoryStore,
+    RecordingClockOfFeeds,
+    RecordingFeeds,
+    RecordingNodes,
+    begin,
+    failure_of,
+    said,
+    texts,
+)
 
 ORG = "acme"
 VOTING_TIMEOUT = 60.0
 MAX_BODY_SIZE = 65536
+MAX_OUTPUT = 2**26
 
 New, Ready, Running, Succeeded = NodeStatus.NEW, NodeStatus.READY, NodeStatus.RUNNING, NodeStatus.SUCCEEDED
 
@@ -47,6 +59,13 @@ class Jobs(SynchronousTestCase):
             store=self.store,
             nodes=self.nodes,
             feeds=self.feeds,
+            outputs=Outputs(
+                store=self.store,
+                feeds=RecordingClockOfFeeds(),
+                acknowledge=lambda node, job_id, offsets: None,
+                clock=self.clock,
+                rules=OutputRules(max_output=2**26, max_job_output=2**32, min_free_disk=0),
+            ),
             clock=self.clock,
             now=lambda: NOW + self.clock.seconds(),
         )
@@ -58,6 +77,7 @@ class Jobs(SynchronousTestCase):
             voting_timeout=VOTING_TIMEOUT,
             default_run_timeout=3600.0,
             max_body_size=MAX_BODY_SIZE,
+            max_output=MAX_OUTPUT,
         )
 
     def creating(self, *nodes: str, organization: str = ORG, **asked: Any) -> Deferred[str]:
@@ -99,7 +119,7 @@ class Jobs(SynchronousTestCase):
         return dict(job.reasons)
 
     def output(self, job_id: str, node: str, channel: str = "stdout", organization: str = ORG) -> bytes | None:
-        return self.successResultOf(begin(self.service.output(organization, job_id, node, channel)))
+        return self.successResultOf(begin(self.store.output(organization, job_id, node, channel)))
 
     def outputs_recorded(self) -> list[OutputCaptured]:
         return [change for change in self.store.recorded_changes if isinstance(change, OutputCaptured)]
@@ -516,17 +536,14 @@ class KeepingTests(Jobs):
         assert len(self.store.recorded_changes) == changes
         assert self.status(job_id) == (JobStatus.COMPLETE, {"web1": Succeeded})
 
-    def test_a_list_and_an_output_wait_for_what_was_recorded(self) -> None:
+    def test_a_list_waits_for_what_was_recorded(self) -> None:
         job_id = self.running("web1", capture_output=True)
         self.store.hold()
         self.say(messages.Succeeded, job_id, "web1", stdout="out")
         listing = begin(self.service.jobs(ORG, JobQuery(limit=10)))
-        reading = begin(self.service.output(ORG, job_id, "web1", "stdout"))
         assert not listing.called
-        assert not reading.called
         self.store.release()
         assert [job.status for job in self.successResultOf(listing)] == [JobStatus.COMPLETE]
-        assert self.successResultOf(reading) == b"out"
 
     def test_a_commit_that_fits_into_no_message_is_refused(self) -> None:
         error = failure_of(self.creating("web1", command="x" * MAX_BODY_SIZE), InvalidRequest)

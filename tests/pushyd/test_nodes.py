@@ -34,6 +34,7 @@ class Nodes(SynchronousTestCase):
         self.channel = RecordingChannel()
         self.jobs = RecordingJobs()
         self.results: list[tuple[NodeRef, str]] = []
+        self.outputs: list[tuple[NodeRef, messages.Output]] = []
         self.sessions = Sessions(secret=b"secret", store=MemoryStore())
         for number, node in enumerate((WEB1, WEB2, OTHER_WEB1)):
             self.session(node, f"{number}" * 40)
@@ -47,7 +48,12 @@ class Nodes(SynchronousTestCase):
             rehab_seconds=different.get("rehab_seconds", REHAB),
             check_seconds=different.get("check_seconds", CHECK),
         )
-        service.connect(self.channel, self.jobs, lambda *result: self.results.append(result))
+        service.connect(
+            self.channel,
+            self.jobs,
+            lambda *result: self.results.append(result),
+            lambda *output: self.outputs.append(output),
+        )
         service.start()
         self.addCleanup(service.stop)
         return service

@@ -13,6 +13,7 @@ from pushyd.store import identity, jobs
 from pushyd.store.engine import parse_url, prepare_file, writer_engine
 from pushyd.store.interface import JobStatusChange
 from pushyd.store.migrations import bring_up_to_date
+from pushyd.store.output_interface import OutputCaptured
 from tests import postgres
 from tests.pushyd.store.backend import ORGANIZATION, job_spec
 
@@ -84,8 +85,11 @@ def many_jobs(
             for number in range(600):
                 nodes = tuple(f"n{index}" for index in range(number % 37, 40))
                 organization = "other" if number % 60 else ORGANIZATION
-                spec = job_spec(number, organization=organization, nodes=nodes, command=f"c{number % 41}")
+                command = f"c{number % 41}"
+                spec = job_spec(number, organization=organization, nodes=nodes, command=command, capture=True)
                 jobs.create_job(connection, spec)
+                texts = [OutputCaptured(job_id=spec.id, node=node, stdout=b"x", stderr=b"y") for node in nodes[:5]]
+                jobs.write_changes(connection, texts)
             ends = [JobStatus.TIMED_OUT, *[JobStatus.COMPLETE] * 16]
             ended = [JobStatusChange(job_id=job_spec(n).id, status=ends[n % 17], at=1) for n in range(595)]
             jobs.write_changes(connection, ended)

@@ -10,7 +10,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 SQLITE_NAMES = {
     "job_nodes_key": "job_nodes USING PRIMARY KEY",
     "jobs_id_unique": "jobs USING INDEX sqlite_autoindex_jobs",
-    "outputs_key": "outputs USING INDEX sqlite_autoindex_outputs",
+    "output_streams_job_node_channel_unique": "sqlite_autoindex_output_streams",
 }
 
 

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.store.changes import coalesce
-from pushyd.store.interface import AbortRequest, Change, FeedText, JobStatusChange, NodeStatusChange, OutputCaptured
+from pushyd.store.interface import AbortRequest, Change, FeedText, JobStatusChange, NodeStatusChange
+from pushyd.store.output_interface import OutputCaptured
 
 few_jobs = st.sampled_from(["j1", "j2"])
 few_nodes = st.sampled_from(["n1", "n2", "j1"])

@@ -20,10 +20,10 @@ from pushyd.store.interface import (
     JobQuery,
     JobStatusChange,
     NodeStatusChange,
-    OutputCaptured,
     Registration,
     StoreUnavailable,
 )
+from pushyd.store.output_interface import OutputCaptured
 from pushyd.store.sql import SqlStore
 from tests import postgres
 from tests.pushyd.store.backend import ORGANIZATION, Postgres, Sqlite, StoreCase, job_spec

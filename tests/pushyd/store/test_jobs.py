@@ -9,9 +9,9 @@ from pushyd.store.interface import (
     NodeDetail,
     NodeStatusChange,
     NotFound,
-    OutputCaptured,
     StoredJob,
 )
+from pushyd.store.output_interface import OutputCaptured
 from tests.pushyd.store.backend import ORGANIZATION, Postgres, Sqlite, StoreCase, job_spec
 
 

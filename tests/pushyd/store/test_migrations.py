@@ -19,7 +19,7 @@ from pushyd.store.migrations import bring_up_to_date
 from pushyd.store.schema import metadata
 from tests import postgres
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision there is."""
 
 NEXT = """

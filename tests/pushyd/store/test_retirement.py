@@ -6,11 +6,12 @@ from sqlalchemy import func, select
 
 from pushy_protocol.states import TERMINAL_JOB_STATUSES, JobStatus
 from pushyd.store.engine import parse_url, reader_engine
-from pushyd.store.interface import FeedText, JobQuery, JobStatusChange, OutputCaptured
-from pushyd.store.schema import feeds, job_nodes, jobs, outputs
+from pushyd.store.interface import FeedText, JobQuery, JobStatusChange
+from pushyd.store.output_interface import OutputCaptured
+from pushyd.store.schema import feeds, job_nodes, jobs, output_chunks, output_jobs, output_streams
 from tests.pushyd.store.backend import ORGANIZATION, Postgres, Sqlite, StoreCase, job_spec
 
-TABLES = (jobs, job_nodes, feeds, outputs)
+TABLES = (jobs, job_nodes, feeds, output_streams, output_chunks, output_jobs)
 
 
 class RetirementContract(StoreCase):
@@ -19,7 +20,7 @@ class RetirementContract(StoreCase):
     async def make(self, *numbers: int, status: JobStatus = JobStatus.COMPLETE, **values: Any) -> None:
         """Jobs of three nodes each, with a feed and an output."""
         for number in numbers:
-            job = job_spec(number, **values)
+            job = job_spec(number, capture=True, **values)
             await self.store.create_job(job)
             self.store.record(JobStatusChange(job_id=job.id, status=status, at=1))
             self.store.record(FeedText(job_id=job.id, first=1, text=b"event"))
@@ -87,8 +88,8 @@ class RetirementContract(StoreCase):
         steps = []
         while deleted := await self.store.purge(3):
             steps.append(deleted)
-        self.assertEqual(self.rows(), [1, 3, 1, 2])
-        self.assertEqual(sum(steps), 2 * (1 + 3 + 1 + 2))
+        self.assertEqual(self.rows(), [1, 3, 1, 2, 2, 1])
+        self.assertEqual(sum(steps), 2 * (1 + 3 + 1 + 2 + 2 + 1))
         self.assertLessEqual(max(steps), 3)
         self.assertEqual(await self.left(), [3])
 
@@ -99,7 +100,7 @@ class RetirementContract(StoreCase):
             self.store.record(FeedText(job_id=job_spec(1).id, first=9, text=b"late"))
         await self.store.recorded()
         await self.store.purge(100)
-        self.assertEqual(self.rows(), [0, 0, 0, 0])
+        self.assertEqual(self.rows(), [0] * 6)
         self.assertEqual(self.flushLoggedErrors(), [])
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Executable, event
 
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.job import JobSpec
-from pushyd.store import identity, job_lists, jobs
+from pushyd.store import identity, job_lists, jobs, output_reads, outputs
 from pushyd.store.engine import parse_url, writer_engine
 from pushyd.store.interface import (
     NO_DETAIL,
@@ -22,8 +22,8 @@ from pushyd.store.interface import (
     JobStatusChange,
     NodeDetail,
     NodeStatusChange,
-    OutputCaptured,
 )
+from pushyd.store.output_interface import OutputCaptured
 from tests.pushyd.store.backend import ORGANIZATION, job_spec
 from tests.pushyd.store.plans import SQLITE_NAMES, explain
 
@@ -101,11 +101,13 @@ def test_every_change_comes_back_as_it_was(engine: Engine, nodes: list[str], dat
             NodeStatusChange(job_id=spec.id, node=node, status=status, detail=details.get(node, NO_DETAIL))
             for node, status in statuses.items()
         ]
-        outputs = [OutputCaptured(job_id=spec.id, node=node, stdout=out, stderr=b"") for node, out in captured.items()]
+        texts = [OutputCaptured(job_id=spec.id, node=node, stdout=out, stderr=b"") for node, out in captured.items()]
         job_change = JobStatusChange(job_id=spec.id, status=JobStatus.RUNNING, at=at)
-        jobs.write_changes(connection, [*outputs, *node_changes, job_change])
+        jobs.write_changes(connection, [*texts, *node_changes, job_change])
         stored = read(connection, spec)
-        read_back = {node: jobs.read_output(connection, ORGANIZATION, spec.id, node, "stdout") for node in nodes}
+        read_back = {
+            node: output_reads.read_output(connection, ORGANIZATION, spec.id, node, "stdout", 0, None) for node in nodes
+        }
     assert (stored.nodes, stored.details, stored.updated_at) == (statuses, details, at)
     assert read_back == captured
 
@@ -135,24 +137,35 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_nodes(engine:
         with engine.begin() as connection:
             jobs.create_job(connection, spec)
             changes = [NodeStatusChange(job_id=spec.id, node=node, status=NodeStatus.READY) for node in spec.nodes]
-            outputs = [OutputCaptured(job_id=spec.id, node=node, stdout=b"x", stderr=b"y") for node in spec.nodes]
-            jobs.write_changes(connection, [*changes, *outputs])
+            texts = [OutputCaptured(job_id=spec.id, node=node, stdout=b"x", stderr=b"y") for node in spec.nodes]
+            jobs.write_changes(connection, [*changes, *texts])
             assert len(read(connection, spec).nodes) == size
         counted.append(len(statements))
     assert counted == [counted[0]] * 3
-    assert counted[0] <= 7
+    assert counted[0] <= 8
 
 
+STREAM = {"organization": ORGANIZATION, "job_id": "x", "node": "n", "channel": "stdout"}
 ROWS = {"rows": json.dumps([["n1", "ready", None, None, None, None, None]])}
 PLANS: dict[str, tuple[Executable, dict[str, Any], str]] = {
     "unfinished": (jobs._UNFINISHED_JOBS, {}, "jobs_unfinished"),
     "one": (jobs._JOB, {"organization": ORGANIZATION, "job_id": "x"}, "jobs_id_unique"),
     "nodes of one": (jobs._JOB, {"organization": ORGANIZATION, "job_id": "x"}, "job_nodes_key"),
     "set nodes": (jobs._SET_NODES, {"job_id": "x"} | ROWS, "job_nodes_key"),
-    "output": (
-        jobs._OUTPUT,
-        {"organization": ORGANIZATION, "job_id": "x", "node": "n", "channel": "stdout"},
-        "outputs_key",
+    "output": (output_reads._OUTPUT, STREAM | {"start": 5, "stop": 9}, "output_streams_job_node_channel_unique"),
+    "part of an output": (output_reads._OUTPUT, STREAM | {"start": 5, "stop": 9}, "output_chunks_by_stream"),
+    "outputs of a job": (
+        output_reads._STATES[False, False],
+        {"organization": ORGANIZATION, "job_id": "x"},
+        "output_streams_job_node_channel_unique",
+    ),
+    "whole outputs": (output_reads._WHOLE, {"rows": "[[1]]"}, "output_chunks_by_stream"),
+    "output events": (output_reads._EVENTS, {"job_id": "x", "after": 5, "limit": 9}, "output_chunks_by_job"),
+    "last output": (output_reads._LAST, {"job_id": "x"}, "output_chunks_by_job"),
+    "append": (
+        outputs._STREAMS,
+        {"rows": json.dumps([[ORGANIZATION, "x", "n", "stdout", 0]])},
+        "output_streams_job_node_channel_unique",
     ),
 }
 
@@ -164,7 +177,7 @@ def test_what_is_asked_often_never_scans(many_jobs: dict[str, Engine], dialect: 
     with many_jobs[dialect].begin() as connection:
         plan = explain(connection, statement, parameters)
     assert (SQLITE_NAMES.get(index, index) if dialect == "sqlite" else index) in plan, plan
-    for table in ("jobs", "job_nodes", "outputs"):
+    for table in ("jobs", "job_nodes", "output_streams", "output_chunks"):
         assert not re.search(rf"(SCAN|Seq Scan on) {table}\b(?! USING)", plan), plan
 
 

@@ -36,18 +36,21 @@ from pushy_protocol.http_signing import sign
 from pushy_protocol.keys import CurveKeyPair, make_rsa_key, public_pem
 from pushy_protocol.timestamps import parse_iso8601
 from pushyd.domain.node import HeartbeatRule, NodeRef
+from pushyd.feeds import FeedService
 from pushyd.identity.local import LocalIdentity
 from pushyd.jobs import JobService
 from pushyd.live_jobs import LiveJobs
 from pushyd.nodes import NodeService
+from pushyd.outputs import Outputs
 from pushyd.retention import Retention
 from pushyd.sessions import Sessions
 from pushyd.store.interface import Store
+from pushyd.store.output_interface import OutputRules
 from pushyd.store.sql import SqlStore
-from pushyd.web import agent_config, identity, jobs, nodes, openapi, output, status
+from pushyd.web import agent_config, feeds, identity, jobs, nodes, openapi, output, status
 from pushyd.web.app import Api
 from tests.pushy_protocol.vectors import vector_key
-from tests.pushyd.doubles import RecordingChannel, RecordingFeeds, said
+from tests.pushyd.doubles import RecordingChannel, said
 from tests.pushyd.identity.keys import key_of, pem_of
 
 reactor: Any = the_reactor
@@ -57,6 +60,7 @@ ORG = "acme"
 BELOW = f"/organizations/{ORG}/pushy"
 NOW = parse_iso8601("2026-01-31T12:00:00Z")
 TODAY = "Sat, 31 Jan 2026 12:00:00 GMT"
+MAX_OUTPUT = 2**26
 INCARNATION = "6c2f9f1e-0000-4000-8000-000000000001"
 SERVER_CURVE = CurveKeyPair.make()
 NODE_CURVE = CurveKeyPair.make()
@@ -173,8 +177,27 @@ class ApiTestCase(TestCase):
             rehab_seconds=1.0,
             check_seconds=4,
         )
+        self.feeds = FeedService(
+            store=self.store,
+            clock=self.clock,
+            now=lambda: self.now,
+            wait_complete_seconds=5,
+            expiry_seconds=60,
+        )
+        self.outputs = Outputs(
+            store=self.store,
+            feeds=self.feeds,
+            acknowledge=self.nodes.acknowledge,
+            clock=self.clock,
+            rules=OutputRules(max_output=MAX_OUTPUT, max_job_output=2**32, min_free_disk=0),
+        )
         self.live = LiveJobs(
-            store=self.store, nodes=self.nodes, feeds=RecordingFeeds(), clock=self.clock, now=lambda: self.now
+            store=self.store,
+            nodes=self.nodes,
+            feeds=self.feeds,
+            outputs=self.outputs,
+            clock=self.clock,
+            now=lambda: self.now,
         )
         self.jobs = JobService(
             store=self.store,
@@ -184,8 +207,9 @@ class ApiTestCase(TestCase):
             voting_timeout=60,
             default_run_timeout=3600,
             max_body_size=65536,
+            max_output=MAX_OUTPUT,
         )
-        self.nodes.connect(self.channel, self.live, lambda node, job_id: None)
+        self.nodes.connect(self.channel, self.live, lambda node, job_id: None, self.outputs.received)
         self.addCleanup(self.live.stop)
         self.api = self.make_api()
         self.port = reactor.listenTCP(0, self.api.site(), interface="127.0.0.1")
@@ -219,7 +243,15 @@ class ApiTestCase(TestCase):
         retention = Retention(store=self.store, clock=self.clock, now=lambda: self.now, days=0, count=0)
         self.addCleanup(retention.stop)
         jobs.add_routes(api, jobs=self.jobs, retention=retention, host="push.example:10003")
-        output.add_routes(api, jobs=self.jobs)
+        output.OutputRoutes(jobs=self.jobs, outputs=self.outputs, feeds=self.feeds, clock=self.clock).add_to(api)
+        feeds.FeedRoutes(
+            feeds=self.feeds,
+            jobs=self.jobs,
+            outputs=self.outputs,
+            clock=self.clock,
+            now=lambda: self.now,
+            keep_alive_seconds=15,
+        ).add_to(api)
         nodes.add_routes(api, nodes=self.nodes)
         agent_config.add_routes(
             api,

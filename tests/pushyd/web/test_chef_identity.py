@@ -86,7 +86,7 @@ class ChefApiTestCase(ApiTestCase):
         retention = Retention(store=self.store, clock=self.clock, now=lambda: self.now, days=0, count=0)
         self.addCleanup(retention.stop)
         jobs.add_routes(api, jobs=self.jobs, retention=retention, host="push.example:10003")
-        output.add_routes(api, jobs=self.jobs)
+        output.OutputRoutes(jobs=self.jobs, outputs=self.outputs, feeds=self.feeds, clock=self.clock).add_to(api)
         nodes.add_routes(api, nodes=self.nodes)
         agent_config.add_routes(
             api,

@@ -6,10 +6,8 @@ from pathlib import Path
 import yaml
 from werkzeug.routing import Rule
 
-from pushyd.feeds import FeedService
-from pushyd.web import feeds, openapi
+from pushyd.web import openapi
 from pushyd.web.app import Api
-from tests.pushyd.doubles import MemoryStore
 from tests.pushyd.web.serving import ApiTestCase
 
 ROOT = Path(__file__).parents[3]
@@ -36,16 +34,6 @@ def described() -> set[tuple[str, str]]:
 
 class OpenApiTests(ApiTestCase):
     async def test_every_route_is_described_and_nothing_else(self) -> None:
-        feed_service = FeedService(
-            store=MemoryStore(),
-            clock=self.clock,
-            now=lambda: self.now,
-            wait_complete_seconds=5,
-            expiry_seconds=60,
-        )
-        feeds.add_routes(
-            self.api, feeds=feed_service, jobs=self.jobs, clock=self.clock, now=lambda: self.now, keep_alive_seconds=15
-        )
         assert routes(self.api) == described()
 
     async def test_it_is_served_to_everybody(self) -> None:
