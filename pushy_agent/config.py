@@ -10,12 +10,14 @@ import ssl
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
 from attrs import frozen
 
+from pushy_agent.chef_client import CLIENT_RB, ChefClient, ChefConfigError, client_for
 from pushy_agent.facts import Labels
 from pushy_agent.http import load_certificates
 from pushy_agent.whitelist import Whitelist, WhitelistError, merge
@@ -25,6 +27,7 @@ LogLevel = Literal["debug", "info", "warn", "error", "critical"]
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 _ORGANIZATION = re.compile(r"/organizations/([a-z0-9][a-z0-9_-]{0,254})")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -35,6 +38,7 @@ class ConfigError(Exception):
 class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The keys of the file, by the original's names."""
 
+    chef_config: _Text | None = None
     chef_server_url: _Text | None = None
     server_url: _Text | None = None
     node_name: _Text | None = None
@@ -90,19 +94,37 @@ class Config:
     sources: tuple[Path, ...]
 
 
-def load(path: Path, options: Mapping[str, object], fqdn: Callable[[], str]) -> Config:
+def load(
+    path: Path,
+    options: Mapping[str, object],
+    fqdn: Callable[[], str],
+    *,
+    client_rb: Path = CLIENT_RB,
+    environment: Mapping[str, str] = _NOTHING,
+) -> Config:
     """The settings of a file, with `options` (by the same names) before them.
 
-    Relative paths in the file are meant from the file's directory, those in options from the current one.
+    Relative paths in the file are meant from the file's directory, those in options from the current one. Where neither
+    names a server, what is not said is taken from Chef's configuration, if there is one; or from that of `chef_config`,
+    which must be there.
 
     :param fqdn: gives the name of a node that is not told its name
+    :param client_rb: where Chef's configuration is
+    :param environment: which Chef's configuration may name
     :raise ConfigError: something is missing or wrong.
     """
     table = _read(path)
     # An option takes the place of either spelling of its key.
     if "chef_server_url" in options:
         table.pop("server_url", None)
-    return _Reading(path, options).config({**table, **options}, fqdn)
+    said = {**table, **options}
+    try:
+        chef = client_for(path, said, client_rb, environment)
+    except ChefConfigError as error:
+        raise ConfigError(str(error)) from None
+    return _Reading(path, options, chef).config(
+        {**{key: value for key, value in chef.settings.items() if key not in said}, **said}, fqdn
+    )
 
 
 def check_setting(key: str, value: object) -> None:
@@ -162,11 +184,16 @@ def _read(path: Path) -> dict[str, Any]:
 class _Reading:
     """One reading of settings: knows where a key came from, for paths and complaints."""
 
-    def __init__(self, path: Path, options: Mapping[str, object]) -> None:
+    def __init__(self, path: Path, options: Mapping[str, object], chef: ChefClient) -> None:
         self._file = path
         self._options = options
+        self._chef = chef
+        self._sources: Mapping[str, str] = {}  # of the settings that Chef's configuration says
 
     def config(self, table: Mapping[str, object], fqdn: Callable[[], str]) -> Config:
+        self._sources = {
+            key: source for key, source in self._chef.sources.items() if table.get(key) == self._chef.settings.get(key)
+        }
         settings = self._decode(table)
         server_url, organization = self._server(settings)
         state_dir = self._directory("state_dir", settings.state_dir)
@@ -193,7 +220,7 @@ class _Reading:
             else frozenset(settings.allowed_overwritable_env_vars),
             labels=Labels(tags=tuple(settings.tags), roles=tuple(settings.roles), environment=settings.environment),
             whitelist=whitelist,
-            sources=sources,
+            sources=(*sources, *self._chef.files),
         )
 
     def _decode(self, table: Mapping[str, object]) -> _Settings:
@@ -203,7 +230,8 @@ class _Reading:
             raise self._wrong(*_explain(error)) from None
 
     def _wrong(self, key: str, said: str) -> ConfigError:
-        return ConfigError(f"{'option' if key in self._options else self._file}: {key}: {said}")
+        where = "option" if key in self._options else self._sources.get(key, self._file)
+        return ConfigError(f"{where}: {key}: {said}")
 
     def _path(self, key: str, text: str | None) -> Path | None:
         return None if text is None else self._base(key) / Path(text).expanduser()

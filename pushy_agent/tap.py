@@ -3,6 +3,7 @@
 Whatever is wrong with them ends the start with one line and status 1.
 """
 
+import os
 import shlex
 import signal
 import socket
@@ -106,7 +107,7 @@ class Options(usage.Options):
         :raise ConfigError: they are none.
         """
         given = {key: self[name] for name, key in _SETTINGS.items() if self[name] is not None}
-        return load(Path(self["config"]), given, fqdn)
+        return load(Path(self["config"]), given, fqdn, environment=os.environ)
 
     def opt_version(self) -> None:
         """Print the version and exit."""

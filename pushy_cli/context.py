@@ -1,7 +1,8 @@
 """Who we are and which server we speak to: from options, the environment and Chef's credentials file.
 
 Each setting is taken from its option, else from its environment variable, else from the profile in the first of
-``~/.pushy/credentials`` and ``~/.chef/credentials`` that has it. Nothing is sent from here.
+``~/.pushy/credentials`` and ``~/.chef/credentials`` that has it. Where all of these name no
+server, what they do not say is taken from knife's configuration. Nothing is sent from here.
 """
 
 import tomllib
@@ -13,6 +14,7 @@ from attrs import field, frozen
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from pushy_cli.errors import ConfigurationError
+from pushy_cli.knife import KnifeConfig, find, parse
 from pushy_protocol.keys import KeyFormatError, parse_private_key
 
 REQUEST_TIMEOUT = 30.0
@@ -28,7 +30,7 @@ _SETTINGS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "server_url": ("PUSHY_SERVER_URL", ("chef_server_url", "server_url")),
     "client_name": ("PUSHY_CLIENT_NAME", ("client_name", "node_name")),
     "client_key": ("PUSHY_CLIENT_KEY", ("client_key",)),
-    "ca_file": ("PUSHY_CA_FILE", ("ca_file",)),
+    "ca_file": ("PUSHY_CA_FILE", ("ca_file", "ssl_ca_file")),
     "trusted_certs_dir": (None, ("trusted_certs_dir",)),
     "ssl_verify_mode": (None, ("ssl_verify_mode",)),
 }
@@ -87,18 +89,24 @@ def load_settings(
     """
     profile = options.get("profile") or environment.get("PUSHY_PROFILE")
     files = _credentials_files(options, home=home, cwd=cwd)
-    from_file, file = _read_profile(profile, files, must_exist=profile is not None or "credentials" in options)
+    is_chosen = profile is not None or "credentials" in options
+    from_file, file = _read_profile(profile, files, must_exist=is_chosen)
     values = {name: value for name in _SETTINGS if (value := _find(name, options, environment, from_file, cwd))}
+    own = KnifeConfig()
+    # Who names a server must not get, say, another's ssl_verify_mode from the directory that happens to be the current.
+    if "server_url" not in values and not is_chosen:
+        own = _read_knife(environment, home=home, cwd=cwd)
+        values = {**_of_knife(own), **values}
     for name in ("server_url", "client_name", "client_key"):
         if name not in values:
-            raise _missing(name, profile or DEFAULT_PROFILE, files)
+            raise _missing(name, profile or DEFAULT_PROFILE, files, own)
     key, key_source = _client_key(values["client_key"], home)
     return Settings(
         server_url=checked_server_url(values["server_url"].text, values["server_url"].source),
         client_name=values["client_name"].text,
         client_key=key,
         key_source=key_source,
-        trusted=tuple(_trusted(values, file, home)),
+        trusted=tuple(_trusted(values, file or own.file, home)),
         verify_tls=_verify_mode(values.get("ssl_verify_mode")),
         request_timeout=request_timeout,
     )
@@ -162,8 +170,32 @@ def _strings(table: Mapping[str, object], file: Path, profile: str) -> Iterator[
                 yield key, _Value(text=value, source=source, base=file.parent)
 
 
-def _missing(name: str, profile: str, files: tuple[Path, ...]) -> ConfigurationError:
+def _read_knife(environment: Mapping[str, str], *, home: Path, cwd: Path) -> KnifeConfig:
+    file = find(environment, home=home, cwd=cwd)
+    try:
+        return parse(file, read_small(file, "knife's configuration"), environment) if file else KnifeConfig()
+    except FileNotFoundError:
+        return KnifeConfig()
+
+
+def _of_knife(own: KnifeConfig) -> dict[str, _Value]:
+    values = {}
+    for name, (_, keys) in _SETTINGS.items():
+        for key in keys:
+            if own.file and (found := own.settings.get(key)):
+                source = f"{own.file}:{found.line}: {key}"
+                values[name] = _Value(text=found.text, source=source, base=own.file.parent)
+    return values
+
+
+def _missing(name: str, profile: str, files: tuple[Path, ...], own: KnifeConfig) -> ConfigurationError:
     variable, (key, *_) = _SETTINGS[name]
+    for unread, line in own.unread.items():
+        if unread in _SETTINGS[name][1]:
+            return ConfigurationError(
+                f"{own.file}:{line}: {unread} is set by Ruby code, and none is run here",
+                f"Write a plain value there or into {files[0]}, give --{name.replace('_', '-')}, or set {variable}.",
+            )
     what = {"server_url": "Which server to ask", "client_name": "Whom to act for", "client_key": "Which key to use"}
     return ConfigurationError(
         f"{what[name]} is not known: there is no {key} in the profile [{profile}] of {' or '.join(map(str, files))}",

@@ -1,6 +1,8 @@
 """The settings: what each may be, what is said of one that cannot be taken, and which of two places wins."""
 
+import re
 import socket
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -342,3 +344,14 @@ def test_the_url_of_a_chef_server(tmp_path: Path, url: str, origin: str) -> None
 def test_what_is_no_url_of_a_chef_server(tmp_path: Path, url: str) -> None:
     path = write(tmp_path, "[identity]\n" + CHEF.replace("https://chef.example", url))
     assert refusal(path).startswith(f"{path}: identity.chef_server_url: expected https://HOST[:PORT], got ")
+
+
+def test_the_sample_names_every_setting_of_identity_with_its_default() -> None:
+    sample = (Path(__file__).parents[2] / "etc" / "pushyd.toml").read_text()
+    section = sample[sample.index("[identity]") :]
+    said = tomllib.loads("\n".join(re.findall(r"^# (\w+ = .*)$", section, re.MULTILINE)))
+    examples = set(re.findall(r"^# \(example\) (\w+) = ", section, re.MULTILINE))
+    assert said.keys() | examples == set(IDENTITY)
+    assert IdentitySettings(**said) == IdentitySettings()
+    for text in IDENTITY_HELP.values():
+        assert f"# {text}\n" in section
