@@ -86,6 +86,7 @@ class _Channel:
     stored: int = 0
     resent: int = -1  # how far it had been sent when it was last sent again, and when that was
     resent_at: float = 0.0
+    partial_from: float = 0.0
     on_way: "deque[tuple[int, float]]" = field(factory=deque)  # the end of each piece, and when it was sent
 
     def back(self, now: float) -> None:
@@ -105,7 +106,6 @@ class Flow:
         self._pace = pace
         self._channels = {name: _Channel() for name in CHANNELS}
         self._finished = False
-        self._partial_from = 0.0
         self._progress = 0.0
         self._delay: float | None = None  # seconds that pieces take, smoothed
         self._in_vain = 0
@@ -137,13 +137,15 @@ class Flow:
         """
         # What was sent longest ago is first, so that neither channel waits for a loud other one.
         for name, channel in sorted(self._channels.items(), key=lambda item: _last(item[1])):
-            size = min(channel.end - channel.sent, chunk, self.window.size)
-            if not size or self.on_way + size > self.window.size:
+            size = min(channel.end - channel.sent, chunk)
+            room = self.window.size - self.on_way
+            if not size or room < min(size, self.window.size // 2):
                 continue
-            if size < min(chunk, self.window.size) and not self._finished:
-                if now < self._partial_from:
+            if size < chunk and not self._finished:
+                if now < channel.partial_from:
                     continue
-                self._partial_from = now + self._pace
+                channel.partial_from = now + self._pace
+            size = min(size, room)
             if not self.on_way:
                 self._progress = now
             piece = Piece(name, channel.sent, size)
@@ -206,9 +208,8 @@ class Flow:
 
     def due(self, now: float) -> float | None:
         """Seconds until a piece that is not full may be sent; None where none waits for that alone."""
-        if self._partial_from <= now or all(channel.end == channel.sent for channel in self._channels.values()):
-            return None
-        return self._partial_from - now
+        waiting = [channel for channel in self._channels.values() if channel.end > channel.sent]
+        return min((each.partial_from - now for each in waiting if each.partial_from > now), default=None)
 
 
 def _last(channel: _Channel) -> float:
