@@ -130,6 +130,11 @@ class Fleet:
 
     def request(self, method: str, path: str, body: bytes = b"", user: str = "admin") -> tuple[int, Any]:
         """The status and the JSON of the API's answer to a request, signed by a principal of the state directory."""
+        status, answer = self.fetch(method, path, body, user)
+        return status, json.loads(answer or b"null")
+
+    def fetch(self, method: str, path: str, body: bytes = b"", user: str = "admin") -> tuple[int, bytes]:
+        """The same, with the answer as it is."""
         full_path = f"/organizations/{self.organization}/{path}"
         signature = http_signing.sign(
             private_key=parse_private_key((self.keys / f"{user}.pem").read_bytes()),
@@ -144,7 +149,7 @@ class Fleet:
         with contextlib.closing(connection):
             connection.request(method, full_path, body, {**signature, "Content-Type": "application/json"})
             response = connection.getresponse()
-            return response.status, json.loads(response.read() or b"null")
+            return response.status, response.read()
 
     def processes(self) -> list[Process]:
         """Every process that was started and not been replaced, agents first."""
