@@ -27,6 +27,7 @@ ANSWER_INTERVALS = 5
 """Heartbeats within which a server greets whoever connects."""
 
 _LIFETIME_SPREAD = 0.1
+_RETRY = 0.25  # intervals until a heartbeat that could not be sent is tried again
 
 
 class OpenChannels(Protocol):
@@ -86,6 +87,7 @@ class Conversation:
         self._channels = open_channels(session, self._command_received, self._heartbeat_received)
         sender.attach(session, self._send)
         self._renewal: DelayedCall | None = None
+        self._retry: DelayedCall | None = None
         self._restarted = False
         self._timers: list[DelayedCall] = [
             clock.callLater(session.lifetime * (1 - _LIFETIME_SPREAD * jitter()), self.end, "it is old"),
@@ -110,7 +112,7 @@ class Conversation:
         self._sender.detach()
         if self._beats.running:
             self._beats.stop()
-        for timer in (*self._timers, self._renewal):
+        for timer in (*self._timers, self._renewal, self._retry):
             if timer is not None and timer.active():
                 timer.cancel()
         self._channels.close()
@@ -123,7 +125,8 @@ class Conversation:
             was_online = self.is_online
             if self._liveness.check(self._clock.seconds()):
                 self._sender.flush()
-                self._sender.beat(self._job())
+                if not self._sender.beat(self._job()):
+                    self._beat_soon()
             elif was_online:
                 self.log.warn(
                     "The server's heartbeat is silent; nothing is sent until it is back ({trouble})",
@@ -133,6 +136,11 @@ class Conversation:
         except Exception:
             # A LoopingCall whose function raises stops for ever.
             self.log.failure("A heartbeat failed")
+
+    def _beat_soon(self) -> None:
+        """The connection is just being made: the server counts heartbeats, and need not miss one for that."""
+        if self._retry is None or not self._retry.active():
+            self._retry = self._clock.callLater(_RETRY * self._session.heartbeat.interval, self._beat)
 
     def _command_received(self, command: ServerCommand) -> None:
         if not self.was_answered:

@@ -85,14 +85,15 @@ class Sender:
         else:
             self._speaker.transmit(partial(self._body, say))
 
-    def beat(self, state: State) -> None:
-        """Tell the server that we are here, and what we do."""
+    def beat(self, state: State) -> bool:
+        """Tell the server that we are here, and what we do; False where it could not be told."""
         job_id, job_state = state.job_id, state.job_state
         if isinstance(state, Idle) and self._speaker.offers("output") and (untold := self._untold):
             # To the server a job runs until it hears of its end.
             job_id, job_state = untold, AgentState.RUNNING
-        self._speaker.say(partial(NodeHeartbeat, job_id=job_id, job_state=job_state))
+        told = self._speaker.say(partial(NodeHeartbeat, job_id=job_id, job_state=job_state))
         self._streams.beat()
+        return told
 
     def flush(self) -> None:
         """Say the results that wait, oldest first, as far as the connection takes them."""

@@ -1,40 +1,44 @@
 """The network between a server and its agents, in the test's hands: it cuts, stalls, refuses and slows down.
 
-A server that listens on one address of this machine is reached at another, through a :class:`Link` on the same ports.
+A server that listens on one address of this machine is reached at another, through a :class:`Link` on the same port.
 """
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 SERVER_ADDRESS = "127.0.0.2"
 AGENT_ADDRESS = "127.0.0.1"
 
 _PIECE = 16 * 1024
+_UNLIMITED = float("inf")
 
 
 class Link:
-    """Carries TCP connections, in a thread of its own. Its methods may be called from any other."""
+    """Carries the connections to one TCP port, in a thread of its own. Its methods may be called from any other."""
 
-    def __init__(self, ports: Sequence[int]) -> None:
-        self._ports = ports
+    def __init__(self, port: int) -> None:
+        self._port = port
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="link")
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"link to {port}")
         self._writers: set[asyncio.StreamWriter] = set()
         self._flows = asyncio.Event()
         self._is_up = True
-        self.rate = float("inf")
+        self.rate = _UNLIMITED
         """Bytes a second from agents to the server, of all of them together."""
 
     def start(self) -> None:
+        self._flows.set()
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        listening = asyncio.start_server(self._carry, AGENT_ADDRESS, self._port)
+        self._server = asyncio.run_coroutine_threadsafe(listening, self._loop).result(10)
 
     def stop(self) -> None:
-        self.cut()
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
     def cut(self) -> None:
         """Reset every connection; new ones are taken."""
@@ -61,53 +65,60 @@ class Link:
 
         asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
 
+    async def _stop(self) -> None:
+        self._server.close()
+        self._abort_all()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
     def _abort_all(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def _listen(self) -> None:
-        self._flows.set()
-        for port in self._ports:
-            await asyncio.start_server(
-                lambda reader, writer, port=port: self._carry(port, reader, writer), AGENT_ADDRESS, port
-            )
-
-    async def _carry(self, port: int, agent: asyncio.StreamReader, to_agent: asyncio.StreamWriter) -> None:
+    async def _carry(self, agent: asyncio.StreamReader, to_agent: asyncio.StreamWriter) -> None:
         self._writers.add(to_agent)
         try:
-            if not self._is_up:
-                to_agent.transport.abort()
-                return
-            server, to_server = await asyncio.open_connection(SERVER_ADDRESS, port)
-            self._writers.add(to_server)
-            try:
-                await asyncio.gather(self._pump(agent, to_server, slow=True), self._pump(server, to_agent, slow=False))
-            finally:
-                self._writers.discard(to_server)
-                to_server.transport.abort()
+            if self._is_up:
+                await self._carry_on(agent, to_agent)
         except OSError:  # the server is away, or a connection was reset
             pass
         finally:
             self._writers.discard(to_agent)
             to_agent.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool) -> None:
+    async def _carry_on(self, agent: asyncio.StreamReader, to_agent: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_connection(SERVER_ADDRESS, self._port)
+        self._writers.add(to_server)
+        directions = [
+            asyncio.ensure_future(self._pump(agent, to_server, is_slow=True)),
+            asyncio.ensure_future(self._pump(server, to_agent, is_slow=False)),
+        ]
+        try:
+            # Either side's end is the end of both.
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for direction in directions:
+                direction.cancel()
+            await asyncio.gather(*directions, return_exceptions=True)
+            self._writers.discard(to_server)
+            to_server.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_slow: bool) -> None:
         while data := await reader.read(_PIECE):
             await self._flows.wait()
-            if slow and self.rate != float("inf"):
+            if is_slow and self.rate != _UNLIMITED:
                 await asyncio.sleep(len(data) / self.rate)
             writer.write(data)
             await writer.drain()
-        # Either side's end is the end of both.
-        raise ConnectionResetError
 
 
 @contextmanager
-def linked(ports: Sequence[int]) -> Iterator[Link]:
-    link = Link(ports)
+def linked(port: int) -> Iterator[Link]:
+    link = Link(port)
     link.start()
     try:
         yield link
     finally:
-        with suppress(RuntimeError):
-            link.stop()
+        link.stop()

@@ -37,12 +37,13 @@ class FakeChannels:
         self.on_command = on_command
         self.on_heartbeat = on_heartbeat
         self.sent: list[str] = []
-        self.is_open = True
+        self.is_open = self.is_connected = True
 
     def send(self, body: bytes) -> bool:
         assert self.is_open
-        self.sent.append(type(decode_from_node(body)).__name__)
-        return True
+        if self.is_connected:
+            self.sent.append(type(decode_from_node(body)).__name__)
+        return self.is_connected
 
     def trouble(self) -> str:
         return "TCP: no connection"
@@ -131,6 +132,19 @@ def test_it_beats_each_interval(world: World) -> None:
     assert channels.sent == ["NodeHeartbeat"]
     world.beat_for(3)
     assert channels.sent == ["NodeHeartbeat"] * 4
+
+
+def test_a_heartbeat_that_could_not_be_sent_is_tried_again_soon(world: World) -> None:
+    channels = world.agree()
+    channels.is_connected = False
+    world.clock.advance(1)
+    channels.is_connected = True
+    world.clock.advance(0.25)
+    assert channels.sent == ["NodeHeartbeat"] * 2
+    world.clock.advance(0.5)
+    assert channels.sent == ["NodeHeartbeat"] * 2
+    world.clock.advance(0.25)
+    assert channels.sent == ["NodeHeartbeat"] * 3
 
 
 def test_commands_are_passed_on(world: World) -> None:
