@@ -27,7 +27,8 @@ ANSWER_INTERVALS = 5
 """Heartbeats within which a server greets whoever connects."""
 
 _LIFETIME_SPREAD = 0.1
-_RETRY = 0.25  # intervals until a heartbeat that could not be sent is tried again
+_RETRY = 0.25
+# Seconds, or intervals where these are shorter, until a heartbeat that could not be sent is tried again.
 
 
 class OpenChannels(Protocol):
@@ -140,7 +141,7 @@ class Conversation:
     def _beat_soon(self) -> None:
         """The connection is just being made: the server counts heartbeats, and need not miss one for that."""
         if self._retry is None or not self._retry.active():
-            self._retry = self._clock.callLater(_RETRY * self._session.heartbeat.interval, self._beat)
+            self._retry = self._clock.callLater(_RETRY * min(1.0, self._session.heartbeat.interval), self._beat)
 
     def _command_received(self, command: ServerCommand) -> None:
         if not self.was_answered:

@@ -82,7 +82,7 @@ class Link:
         try:
             if self._is_up:
                 await self._carry_on(agent, to_agent)
-        except OSError:  # the server is away, or a connection was reset
+        except (OSError, asyncio.CancelledError):  # the server is away, a connection was reset, or all of it ends
             pass
         finally:
             self._writers.discard(to_agent)

@@ -21,10 +21,10 @@ from demo.processes import wait_until
 from tests.integration.link import SERVER_ADDRESS, Link, linked
 
 NODE = "o1"
-SETTINGS = {"heartbeat_interval": 1000, "zeromq_listen_address": f"tcp://{SERVER_ADDRESS}"}
-CUTS = 75
-SERVER_KILLS = 5
-AGENT_KILLS = 20
+SETTINGS = {"heartbeat_interval": 3000, "zeromq_listen_address": f"tcp://{SERVER_ADDRESS}"}
+CUTS = 87
+SERVER_KILLS = 3
+AGENT_KILLS = 10
 LIMIT = 64 * 1024 * 1024
 
 WRITER = """
