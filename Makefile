@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Re-made when the lock or the metadata change.
 STAMP  := $(VENV)/.installed
 
-.PHONY: help venv demo demo-chef test interop bench lint format docs html lock clean
+.PHONY: help venv demo demo-chef test interop contrib bench lint format docs html lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ bench: venv ## measure every goal of docs/performance.md (ARGS="job --tenth --js
 
 interop: venv ## the server with peers on Chef's own Ruby libraries (Debian: ruby-mixlib-authentication, ruby-ffi-rzmq)
 	$(BIN)/python -m pytest $(ARGS) tests/interop
+
+contrib: venv ## the Ansible role and the Chef cookbook (Debian: ruby)
+	$(BIN)/yamllint --strict -c contrib/ansible/.yamllint contrib/ansible
+	$(BIN)/python -m pytest $(ARGS) tests/contrib
 
 lint: venv ## ruff and mypy, strict
 	$(BIN)/ruff format --check .

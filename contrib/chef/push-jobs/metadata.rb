@@ -1,0 +1,7 @@
+name 'push-jobs'
+maintainer 'The pushy authors'
+license 'Apache-2.0'
+description 'The agent of a push server, and what it may run'
+version '1.0.0'
+chef_version '>= 15.0'
+supports 'debian'
