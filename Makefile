@@ -50,8 +50,9 @@ format: venv ## ruff's format and safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: venv ## make docs/cli.md, the man pages and the golden help from the commands
+docs: venv ## make docs/cli.md, man pages and golden help from the commands, the rows of docs/settings.md from the settings
 	$(BIN)/python -m tests.pushy_cli.test_manual
+	$(BIN)/python -m tests.docs.test_settings_reference
 
 html: venv ## make the documentation as a site, in build/html; every warning and every link within it counts
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/html

@@ -109,7 +109,8 @@ def convert(reading: Reading, name: str) -> Conversion:
         except Unconvertible as problem:
             findings.append(unconverted(setting, problem))
     if "chef_server_url" not in values:
-        findings.append(Finding(what="chef_server_url", why="it is not set there; add it to what was written"))
+        why = "it is not set there; the agent takes server, key and certificates from /etc/chef/client.rb then"
+        findings.append(Finding(what="chef_server_url", why=why, converted=True))
     entries = convert_entries(Hash(tuple(whitelist or ())))
     made = _document(values, None if whitelist is None else entries.table, name)
     return Conversion(toml=made, findings=(*findings, *entries.findings))
@@ -153,7 +154,8 @@ def _document(values: Mapping[str, Any], whitelist: Mapping[str, Any] | None, na
     for setting, value in values.items():
         document.add(setting, item(value))
     for setting, default in CHEF_DEFAULTS.items():
-        if setting not in values:
+        # Without a server the agent looks for all of these in Chef's client.rb.
+        if setting not in values and "chef_server_url" in values:
             document.add(setting, item(default).comment("Chef's default"))
     if whitelist is not None:
         document.add(tomlkit.nl())

@@ -1,4 +1,7 @@
-"""``docs/settings.md`` names every setting there is, what it may be and what it is by default."""
+"""``docs/settings.md`` names every setting there is, what it may be and what it is by default.
+
+After a change: ``make docs`` brings the rows up to date; what a new setting of the agent is for is written by hand.
+"""
 
 import json
 import re
@@ -85,25 +88,22 @@ def default(field: inspect.Field) -> str:
     return "none" if value is None or value in ([], {}) else f"`{json.dumps(value)}`"
 
 
-@pytest.mark.parametrize(
-    ("heading", "kind"),
-    [
-        ("pushyd", server.Settings),
-        ("pushyd: the table `identity`", identity.IdentitySettings),
-        ("pushy-agent", agent._Settings),
-        ("pushy-agent: an entry of the whitelist", whitelist._Table),
-    ],
-)
-def test_every_setting_is_there(heading: str, kind: type[msgspec.Struct]) -> None:
-    assert [tuple(cells[:3]) for cells in tables()[heading]] == list(rows(kind))
+STRUCTS: dict[str, tuple[type[msgspec.Struct], Mapping[str, str]]] = {
+    "pushyd": (server.Settings, server.HELP),
+    "pushyd: the table `identity`": (identity.IdentitySettings, identity.IDENTITY_HELP),
+    "pushy-agent": (agent._Settings, {}),
+    "pushy-agent: an entry of the whitelist": (whitelist._Table, {}),
+}
+"""The settings below each heading, and what the program itself says that they are for."""
 
 
-@pytest.mark.parametrize(
-    ("heading", "told"),
-    [("pushyd", server.HELP), ("pushyd: the table `identity`", identity.IDENTITY_HELP)],
-)
-def test_what_they_are_for_is_what_the_program_says(heading: str, told: Mapping[str, str]) -> None:
-    assert {cells[0].strip("`"): cells[3] for cells in tables()[heading]} == dict(told)
+@pytest.mark.parametrize("heading", STRUCTS)
+def test_every_setting_is_there(heading: str) -> None:
+    kind, told = STRUCTS[heading]
+    assert [tuple(cells[:3]) for cells in tables()[heading]] == list(rows(kind)), "make docs brings the rows up to date"
+    meanings = {cells[0].strip("`"): cells[3] for cells in tables()[heading]}
+    assert [name for name, meaning in meanings.items() if meaning in {"", "?"}] == []
+    assert {name: meanings[name] for name in told} == dict(told)
 
 
 def test_every_setting_of_the_command_line_is_there() -> None:
@@ -121,14 +121,25 @@ def test_every_setting_of_the_command_line_is_there() -> None:
 
 
 def test_every_table_is_held_here() -> None:
-    assert sorted(tables()) == sorted(
-        ["pushyd", "pushyd: the table `identity`", "pushy-agent", "pushy-agent: an entry of the whitelist", "pushy"]
-    )
+    assert sorted(tables()) == sorted([*STRUCTS, "pushy"])
+
+
+def updated(page: str) -> str:
+    """The page with the rows that there should be; where nobody has said what a setting is for, there is a `?`."""
+    made, heading = [], ""
+    for line in page.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        if not (line.startswith("| `") and heading in STRUCTS):
+            made.append(line)
+        if line.startswith("|---") and heading in STRUCTS:
+            kind, told = STRUCTS[heading]
+            before = {cells[0]: cells[3] for cells in tables()[heading]}
+            for row in rows(kind):
+                meaning = told.get(row[0].strip("`")) or before.get(row[0], "?")
+                made.append("| " + " | ".join([*row, meaning.replace("|", r"\|")]) + " |")
+    return "\n".join([*made, ""])
 
 
 if __name__ == "__main__":
-    for kind in (server.Settings, identity.IdentitySettings, agent._Settings, whitelist._Table):
-        told = {**server.HELP, **identity.IDENTITY_HELP}
-        print(kind.__name__)  # noqa: T201
-        for row in rows(kind):
-            print("|", " | ".join([*row, told.get(row[0].strip("`"), "")]), "|")  # noqa: T201
+    PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

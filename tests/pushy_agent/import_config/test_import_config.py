@@ -206,7 +206,8 @@ def test_what_cannot_be_converted(text: str, why: str) -> None:
 def test_what_is_missing() -> None:
     conversion = converted("node_name 'a'\n")
     assert [(finding.what, finding.line) for finding in conversion.findings] == [("chef_server_url", None)]
-    assert not conversion.is_complete
+    assert tomllib.loads(conversion.toml) == {"node_name": "a"}
+    assert conversion.is_complete
 
 
 def test_what_is_only_to_be_looked_at() -> None:
