@@ -8,15 +8,14 @@ What a reader has seen last may be what a server that was killed could not keep 
 have ids of their own: one that was lost is not taken for another, and its reader begins anew.
 """
 
-from bisect import bisect_right
-from collections import deque
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
 import msgspec
-from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -26,18 +25,14 @@ from pushyd.domain.effects import Emit, FeedEvent
 from pushyd.domain.job import JobSpec
 from pushyd.store.interface import NO_DETAIL, FeedText, JobStore, NodeDetail
 
-_TIME = "%Y-%m-%d %H:%M:%S.%fZ"
+_SECOND = "%Y-%m-%d %H:%M:%S"
+_TIME = f"{_SECOND}.%fZ"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JOB = "job"  # the prefix of the ids
 _END = b"\n\n"
+_SUCCESS = "success"
 _EXPLAINED = {FeedEvent.QUORUM_VOTE, FeedEvent.RUN_COMPLETE}
 _OF_ORGANIZATION = {FeedEvent.START, FeedEvent.JOB_COMPLETE}
-
-
-@frozen
-class _Kept:
-    at: float
-    text: bytes
 
 
 class _Timed(msgspec.Struct):
@@ -53,7 +48,8 @@ class Feed:
     def __init__(self, prefix: str) -> None:
         """:param prefix: of the ids: PREFIX-1, PREFIX-2, …"""
         self._prefix = prefix
-        self._events: deque[_Kept] = deque()
+        self._events: list[bytes] = []
+        self._times: list[float] = []
         self._dropped = 0
         self._last = 0  # microseconds since the epoch, of the last event
         self._readers: dict[Deferred[None], None] = {}  # an ordered set
@@ -72,11 +68,12 @@ class Feed:
         return self._dropped + len(self._events)
 
     def add(self, name: str, data: dict[str, Any], now: float) -> bytes:
-        """Something has happened; the event's text."""
+        """Something has happened; the event's text. Its time is added to `data`."""
         # Strictly increasing, whatever the clock does: readers sort by it.
-        timestamp = format_microseconds(self.stamp(1, now))
-        event = sse_event(name, f"{self._prefix}-{self.end + 1}", {**data, "timestamp": timestamp})
-        self._events.append(_Kept(now, event))
+        data["timestamp"] = format_microseconds(self.stamp(1, now))
+        event = sse_event(name, f"{self._prefix}-{self._dropped + len(self._events) + 1}", data)
+        self._events.append(event)
+        self._times.append(now)
         self.wake()
         return event
 
@@ -88,8 +85,9 @@ class Feed:
 
     def restore(self, text: bytes, now: float, last_output: int = 0) -> None:
         """Take up the events of an earlier run, as :meth:`read` gave them; what comes is later than `last_output`."""
-        self._events.extend(_Kept(now, event + _END) for event in text.split(_END) if event)
-        self._last = max(_timestamp_of(self._events[-1].text) if self._events else 0, last_output)
+        self._events.extend(event + _END for event in text.split(_END) if event)
+        self._times = [now] * len(self._events)
+        self._last = max(_timestamp_of(self._events[-1]) if self._events else 0, last_output)
 
     def close(self) -> None:
         """Nothing more will happen."""
@@ -98,9 +96,11 @@ class Feed:
 
     def forget_before(self, time: float) -> None:
         """Drop the events that are older."""
-        while self._events and self._events[0].at < time:
-            self._events.popleft()
-            self._dropped += 1
+        # A clock that was set back only keeps some longer.
+        count = bisect_left(self._times, time)
+        if count:
+            del self._events[:count], self._times[:count]
+            self._dropped += count
 
     def place_after(self, event_id: str) -> int | None:
         """The place after the event with this id; None where it is not known, or no longer."""
@@ -110,7 +110,7 @@ class Feed:
         place = int(number)
         if self.begin < place <= self.end:
             # A feed that was restored has events with several prefixes.
-            event = self._events[place - self.begin - 1].text
+            event = self._events[place - self.begin - 1]
             return place if event_id.isprintable() and b"\nid: %s\n" % event_id.encode() in event else None
         return place if place == self.begin and prefix == self._prefix else None
 
@@ -121,12 +121,12 @@ class Feed:
 
     def time_of(self, place: int) -> int:
         """When the event at a place happened, in microseconds since the epoch."""
-        return _timestamp_of(self._events[place - self._dropped].text)
+        return _timestamp_of(self._events[place - self._dropped])
 
     def start_of_history(self, now: float) -> bytes:
         """The text of an event that is none of the feed's: from :attr:`begin` on there follows what is still known."""
         if self._events:
-            at = _timestamp_of(self._events[0].text) - 1
+            at = _timestamp_of(self._events[0]) - 1
         else:
             at = self._last = max(_microseconds(now), self._last)
         data = {"timestamp": format_microseconds(at)}
@@ -135,8 +135,7 @@ class Feed:
     def read(self, place: int, limit: int) -> bytes:
         """At most `limit` events from a place that is not before :attr:`begin`."""
         start = place - self._dropped
-        stop = min(len(self._events), start + limit)
-        return b"".join(self._events[index].text for index in range(start, stop))
+        return b"".join(self._events[start : start + limit])
 
     async def changed(self) -> None:
         """Return when something has happened, or nothing more will."""
@@ -147,6 +146,8 @@ class Feed:
     def wake(self) -> None:
         """Let those who wait for a change look again."""
         self.changes += 1
+        if not self._readers:
+            return
         readers, self._readers = self._readers, {}
         for reader in readers:
             if not reader.called:  # one that was woken may have made another one go
@@ -249,7 +250,14 @@ def _microseconds(epoch: float) -> int:
 
 def format_microseconds(epoch: int) -> str:
     """The same of microseconds since the epoch."""
-    return (_EPOCH + timedelta(microseconds=epoch)).strftime(_TIME)
+    second, rest = divmod(epoch, 1_000_000)
+    return f"{_format_second(second)}.{rest:06}Z"
+
+
+# A job of ten thousand nodes has thousands of events in one second.
+@lru_cache(maxsize=16)
+def _format_second(epoch: int) -> str:
+    return (_EPOCH + timedelta(seconds=epoch)).strftime(_SECOND)
 
 
 def _timestamp_of(event: bytes) -> int:
@@ -265,6 +273,8 @@ def sse_event(name: str, event_id: str, data: object) -> bytes:
 
 
 def _data(spec: JobSpec, event: Emit, said: NodeDetail) -> dict[str, Any]:
+    if event.status == _SUCCESS:
+        return {"node": event.node, "status": _SUCCESS}
     if event.event in _EXPLAINED:
         # That a command ended with 0 is told by `success`, and nothing else is said of it: 2.x has no such key.
         how = (("reason", said.reason), ("exit_status", said.exit_status), ("signal", said.signal))
