@@ -46,6 +46,7 @@ REPEAT_SECONDS = 5.0
 """Seconds after which a node that is there, and has not answered, is asked again."""
 
 _NOTHING: Mapping[str | None, NodeDetail] = {}
+_ENDS = (messages.Succeeded, messages.Failed)
 _SUCCESS = "success"  # what feeds say of a vote or an end that needs no reason
 _EXPLAINED = TERMINAL_NODE_STATUSES - {NodeStatus.SUCCEEDED}
 
@@ -198,7 +199,7 @@ class LiveJobs:
         event = NODE_EVENTS.get(type(message))
         if event is None:
             return
-        if isinstance(message, messages.Succeeded | messages.Failed):
+        if isinstance(message, _ENDS):
             if carries_on and live.job.nodes[node.name] is NodeStatus.READY:
                 # Nobody ends a command that was not started: the word that it was is what was lost.
                 self._step(live, FromNode(node.name, NodeEvent.ACK_RUN))
@@ -254,7 +255,7 @@ class LiveJobs:
         reports = {
             effect.node: effect.status
             for effect in effects
-            if isinstance(effect, Emit) and effect.status and effect.status != _SUCCESS
+            if type(effect) is Emit and effect.status and effect.status != _SUCCESS
         }
         for effect in effects:
             self._carry_out(live, effect, said, reports)
@@ -275,6 +276,8 @@ class LiveJobs:
                     self._parts.end(spec.id, NodeRef(spec.organization, node))
                 detail = self._note(live, node, status, said.get(node, NO_DETAIL), reports.get(node))
                 self._store.record(NodeStatusChange(job_id=spec.id, node=node, status=status, detail=detail))
+            case Emit():
+                self._feeds.emit(spec, effect, said.get(effect.node, NO_DETAIL))
             case JobChanged() | AbortKept():
                 self._record(live, effect)
             case Send(nodes, Order.COMMIT):
@@ -289,8 +292,6 @@ class LiveJobs:
                 live.timer = self._clock.callLater(seconds, self._timer_fired, live, timer)
             case StopTimer():
                 self._stop_timer(live)
-            case Emit():
-                self._feeds.emit(spec, effect, said.get(effect.node, NO_DETAIL))
 
     def _note(self, live: _Live, node: str, status: NodeStatus, said: NodeDetail, report: str | None) -> NodeDetail:
         """What is now known of a node's part. Where the node gave no reason, it is what the feed reports of it."""

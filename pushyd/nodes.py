@@ -27,7 +27,8 @@ from pushyd.domain.node import (
 from pushyd.sessions import Sessions
 
 _OFFLINE = Presence.OFFLINE
-_RESULTS = messages.Succeeded | messages.Failed | messages.Aborted
+_RESULTS = (messages.Succeeded, messages.Failed, messages.Aborted)
+_KINDS: Mapping[type, Kind] = {messages.NodeHeartbeat: Kind.HEARTBEAT, messages.Aborted: Kind.ABORTED}
 _NO_EXTENSIONS: frozenset[str] = frozenset()
 
 EXTENSION_FIELDS: Mapping[str, str] = {"output_limit": "output", "live": "output"}
@@ -181,11 +182,11 @@ class NodeService:
         output = message if isinstance(message, messages.Output) and "output" in extensions else None
         concerns = job_id is not None and self._jobs.concerns(node, job_id)
         awaits = concerns and self._jobs.awaits(node, job_id or "")
-        is_result = job_id is not None and isinstance(message, _RESULTS) and "results" in extensions
-        if isinstance(message, messages.NodeHeartbeat):
-            kind, unknown = Kind.HEARTBEAT, job_id is not None and not concerns
+        is_result = job_id is not None and "results" in extensions and isinstance(message, _RESULTS)
+        kind = _KINDS.get(type(message), Kind.OTHER)
+        if kind is Kind.HEARTBEAT:
+            unknown = job_id is not None and not concerns
         else:
-            kind = Kind.ABORTED if isinstance(message, messages.Aborted) else Kind.OTHER
             unknown = not concerns and not is_result and output is None
         carries_on = awaits and "resume" in extensions
         before = known.presence
@@ -193,8 +194,9 @@ class NodeService:
         if session:
             self._keys[node] = session.registration.curve_key
         self._step(node, known, Heard(now, kind, message.incarnation_id, route, unknown, resumes=carries_on))
-        for body in self._held.pop(node, ()):
-            self._send_to(node, body)
+        if self._held:
+            for body in self._held.pop(node, ()):
+                self._send_to(node, body)
         # A result that is said again changes nothing; with 2.x it is a node out of step, which the job deals with.
         # Asked again, for the step may have ended the job: a node that was restarted is down first.
         tells = concerns and kind is not Kind.HEARTBEAT and (awaits or not is_result)

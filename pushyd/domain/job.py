@@ -8,6 +8,7 @@ timeout) look at all of them, once each.
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from attrs import field, frozen
 
@@ -89,8 +90,7 @@ class Start:
     unavailable: frozenset[str]
 
 
-@frozen
-class FromNode:
+class FromNode(NamedTuple):
     """A message of a node that names this job, or the news that the node is down."""
 
     node: str

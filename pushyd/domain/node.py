@@ -43,8 +43,7 @@ class Kind(Enum):
     OTHER = "other"
 
 
-@frozen
-class Heard:
+class Heard(NamedTuple):
     """A valid message came.
 
     :param route: the identity of the socket that it came from

@@ -3,14 +3,14 @@
 :mod:`job` looks a cell up and carries it out; nothing is decided here but what a cell says.
 """
 
-from enum import Enum
+from enum import StrEnum
 
 from attrs import frozen
 
 from pushy_protocol.states import TERMINAL_NODE_STATUSES, NodeStatus
 
 
-class NodeEvent(Enum):
+class NodeEvent(StrEnum):
     """What can come from a node of a job."""
 
     ACK_COMMIT = "ack_commit"
@@ -23,7 +23,7 @@ class NodeEvent(Enum):
     DOWN = "down"
 
 
-class Stand(Enum):
+class Stand(StrEnum):
     """Where a node stands, as far as the tables tell nodes apart."""
 
     NEW = "new"
