@@ -1,11 +1,12 @@
 """What a call of the CLI costs: processor time and wall time of ``pushy --help`` and of a whole ``pushy job status``.
 
-``python -m benchmarks.cli_startup [--times 15]`` starts a server on loopback with one job, calls the real program again
-and again, and prints the least and the median. The least is what the program needs; the median also tells of the machine.
+``python -m benchmarks.cli_startup [--times 15]`` starts a server on loopback with one job, calls the real program
+again and again, and prints the least and the median. The least is what the program needs; the median also tells of
+the machine.
 
 What the libraries alone need stands beside it. Nearly all of `treq`'s import is Twisted's HTTP client with its reactor
-and TLS, which every program that speaks HTTPS by Twisted imports: `treq` itself adds some 4 % (by instructions), so that
-to do without it would win nothing that is felt.
+and TLS, which every program that speaks HTTPS by Twisted imports: `treq` itself adds some 4 % (by instructions), so
+that to do without it would win nothing that is felt.
 """
 
 import argparse

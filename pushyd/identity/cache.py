@@ -63,7 +63,7 @@ class Cache(Generic[T]):
         if held and age < self._lifetimes.present:
             self._present.move_to_end(key)
             return held.value
-        if self._is_absent(key):
+        if self.is_absent(key):
             return None
         try:
             return await self._load(key, load)
@@ -80,7 +80,8 @@ class Cache(Generic[T]):
         self._present.pop(key, None)
         self._absent.pop(key, None)
 
-    def _is_absent(self, key: Key) -> bool:
+    def is_absent(self, key: Key) -> bool:
+        """Whether it is held that there is nothing under `key`."""
         since = self._absent.get(key)
         return since is not None and self._seconds() - since < self._lifetimes.absent
 

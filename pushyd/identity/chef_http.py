@@ -47,7 +47,7 @@ class ChefFault(IdentityUnavailable):
         super().__init__(f"Failed to connect to the Chef Server to get {what}: {reason}")
         self.what = what
         self.reason = reason
-        self.detail = detail
+        self.detail = "".join(letter if letter.isprintable() else "?" for letter in detail)  # it goes into the log
         self.status = status
 
 

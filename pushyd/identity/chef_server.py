@@ -80,7 +80,7 @@ class ChefServer:
 
         :raise UnknownOrganization: there is none
         """
-        if not is_name(organization):
+        if not is_name(organization) or self._organizations.is_absent((organization,)):
             raise UnknownOrganization(no_organization(organization))
         if not is_name(name):
             return ()
@@ -120,6 +120,7 @@ class ChefServer:
         try:
             if answer.status == 404:
                 if lacks_organization(answer.body):
+                    await self._organizations.get((organization,), _nothing)  # so that it is not asked for again
                     raise UnknownOrganization(no_organization(organization))
                 return None
             return read_principals(answer.body, name) or None
@@ -174,3 +175,7 @@ class ChefServer:
         fault = ChefFault(what, "its answer cannot be read", detail=str(error), status=200)
         self._http.complain(fault)
         return fault
+
+
+async def _nothing() -> None:
+    """Nothing is there."""

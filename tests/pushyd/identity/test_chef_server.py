@@ -11,6 +11,7 @@ from demo.chef.server import Mood
 from pushy_protocol.keys import public_pem
 from pushyd.identity.chef_http import LOG_SECONDS, PAUSE_SECONDS, ChefFault
 from pushyd.identity.chef_server import ChefServer
+from pushyd.identity.interface import UnknownOrganization
 from pushyd.store.interface import Organization
 from tests.pushyd.doubles import begin, texts
 from tests.pushyd.identity.chef import US, ChefCase
@@ -61,6 +62,14 @@ class AskingTests(ChefServerCase):
         await self.known()
         await self.known("nobody")
         self.assertEqual(self.asked(), ["nobody"])
+
+    async def test_an_organization_that_is_not_there_is_not_asked_for_by_everybody(self) -> None:
+        for name in ("alice", "bob", "carol"):
+            await self.assertFailure(begin(self.chef_server.principals("nowhere", name)), UnknownOrganization)
+        self.assertEqual(self.asked(), ["alice"])
+        self.clock.advance(10)
+        self.world.make_organization("nowhere")
+        self.assertEqual(await self.chef_server.principals("nowhere", "alice"), ())
 
     async def test_a_deleted_client_is_nobody_after_the_lifetime_of_what_is_held(self) -> None:
         await self.known()
@@ -258,6 +267,13 @@ class BadDaysTests(ChefServerCase):
             self.assertEqual(await self.fault(), KEY + "it redirects")
         (line,) = texts(events, "error")
         self.assertIn("to https://chef.example/organizations/acme/principals/web1", line)
+
+    async def test_what_another_server_says_writes_no_lines_into_the_log(self) -> None:
+        self.chef.mood = Mood(instead=_always((500, b'{"error":"\\u001b[31m a\\n2026 b"}')))
+        with self.logged() as events:
+            await self.fault()
+        (line,) = texts(events, "error")
+        self.assertIn("HTTP 500 (?[31m a 2026 b)", line)
 
     async def test_our_own_key_is_not_the_one(self) -> None:
         server = self.make_identity(self.make_http(key=key_of("stranger")))
