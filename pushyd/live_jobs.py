@@ -42,6 +42,9 @@ from pushyd.store.interface import (
     StoredJob,
 )
 
+TOLD_AT_ONCE = 500
+"""Nodes that are sent a message before the reactor has its turn again; they take some milliseconds."""
+
 REPEAT_SECONDS = 5.0
 """Seconds after which a node that is there, and has not answered, is asked again."""
 
@@ -282,7 +285,7 @@ class LiveJobs:
                 self._record(live, effect)
             case Send(nodes, Order.COMMIT):
                 live.told = self._clock.seconds()
-                self._nodes.send(spec.organization, nodes, messages.Commit, commit_fields(spec))
+                self._tell(live, nodes, NodeStatus.NEW, messages.Commit, commit_fields(spec))
             case Send(nodes, Order.RUN):
                 _ = background(self._send_run(live, nodes), self.log, "A job's nodes were not told to run")
             case Rehab(node):
@@ -327,10 +330,24 @@ class LiveJobs:
         await self._store.recorded()
         live.may_run = True
         live.told = self._clock.seconds()
+        self._tell(live, nodes, NodeStatus.READY, messages.Run, {"job_id": live.job.spec.id})
+
+    def _tell(
+        self,
+        live: _Live,
+        nodes: Sequence[str],
+        status: NodeStatus,
+        kind: type[messages.ServerCommand],
+        fields: Mapping[str, Any],
+    ) -> None:
+        """Send a message to those of the nodes that still have `status`; to some at a time, so that nobody waits."""
         job = live.job
-        if job.status is JobStatus.RUNNING and not job.aborting:
-            ready = [node for node in nodes if job.nodes[node] is NodeStatus.READY]
-            self._nodes.send(job.spec.organization, ready, messages.Run, {"job_id": job.spec.id})
+        if job.aborting or job.ended:
+            return
+        some, rest = nodes[:TOLD_AT_ONCE], nodes[TOLD_AT_ONCE:]
+        self._nodes.send(job.spec.organization, [name for name in some if job.nodes[name] is status], kind, fields)
+        if rest:
+            self._clock.callLater(0, self._tell, live, rest, status, kind, fields)
 
     def _give_up_absent(self, taken_up: Sequence[_Live]) -> None:
         """The nodes of jobs that were taken up and have not come back are down."""

@@ -23,6 +23,9 @@ _FRAMES = 3  # the socket's identity, header, body
 _BACKLOG = 4096  # connections that wait while a fleet reconnects at once
 _UNREAD = 100  # messages of one peer that wait to be read: a flood of them waits with its sender
 _LOG_SECONDS = 60.0
+_UNREAD = 32
+"""Messages of one peer that wait to be read. A peer that sends more has to wait, so a fleet that says more than is
+read of it cannot fill the memory: 10,000 nodes with a heartbeat too many each second did, by gigabytes."""
 _LOGGED_PEERS = 10_000  # above it the log starts anew, so that hostile peers cannot fill the memory
 _LOGGED_CHARACTERS = 200  # of a reason, for it may quote what came in
 
@@ -63,6 +66,7 @@ class CommandChannel:
         self._connection = Connection(context, zmq.ROUTER, self._received)
         self._connection.serve_curve(keys, DOMAIN)
         self._connection.socket.set(zmq.BACKLOG, _BACKLOG)
+        self._connection.socket.set(zmq.RCVHWM, _UNREAD)
         self._connection.socket.set(zmq.RCVHWM, _UNREAD)
         # Twice the limit: what is a little too large is refused with a word in the log, and only a flood cut off.
         self._connection.socket.set(zmq.MAXMSGSIZE, 2 * max_body_size + envelope.MAX_HEADER_BYTES)

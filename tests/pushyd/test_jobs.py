@@ -17,7 +17,7 @@ from pushyd.domain.effects import Emit, FeedEvent
 from pushyd.domain.job import JobSpec
 from pushyd.domain.node import NodeRef, Presence
 from pushyd.jobs import JobService, TooLate
-from pushyd.live_jobs import LiveJobs
+from pushyd.live_jobs import TOLD_AT_ONCE, LiveJobs
 from pushyd.outputs import Outputs
 from pushyd.store.interface import (
     FeedText,
@@ -168,6 +168,24 @@ class WayTests(Jobs):
         assert self.nodes.sent == [commit]
         self.say(messages.AckCommit, job_id, "web1", "web2")
         assert self.nodes.sent == [commit, (ORG, ["web1", "web2"], messages.Run, {"job_id": job_id})]
+
+    def test_a_large_fleet_is_told_some_at_a_time(self) -> None:
+        names = [f"web{number}" for number in range(TOLD_AT_ONCE + 1)]
+        job_id = self.create(*names)
+        assert self.nodes.told(messages.Commit) == names[:-1]
+        self.clock.advance(0)
+        assert self.nodes.told(messages.Commit) == names
+        self.say(messages.AckCommit, job_id, *names)
+        assert self.nodes.told(messages.Run) == names[:-1]
+        self.clock.advance(0)
+        assert self.nodes.told(messages.Run) == names
+
+    def test_who_was_not_told_yet_when_it_ends_never_is(self) -> None:
+        names = [f"web{number}" for number in range(TOLD_AT_ONCE + 1)]
+        job_id = self.create(*names)
+        self.live.abort(job_id)
+        self.clock.advance(0)
+        assert self.nodes.told(messages.Commit) == names[:-1]
 
     def test_the_spec_says_what_was_asked_for_and_by_whom(self) -> None:
         job = self.job(self.create("web1", "web2", command="deploy", quorum=1, run_timeout=90, user="app"))

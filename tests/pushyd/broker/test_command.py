@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 from pushy_protocol import envelope, messages
 from pushy_protocol.keys import CurveKeyPair, make_rsa_key
 from pushy_protocol.timestamps import format_rfc1123
-from pushy_protocol.zeromq import Context
+from pushy_protocol.zeromq import HIGH_WATER_MARK, Context
 from pushyd.broker.command import CommandChannel
 from pushyd.broker.zap import Authenticator
 from pushyd.domain.node import NodeRef
@@ -103,6 +103,16 @@ class Admission(Channels):
         header, received = await peer.received.get()
         envelope.verify_hmac(header, received, session.session_key)
         assert isinstance(messages.decode_from_server(received), messages.Ack)
+
+    async def test_a_peer_that_is_not_read_has_to_wait(self) -> None:
+        """Or a fleet that says more than is read of it would fill the memory."""
+        peer, _ = await self.peer(WEB1)
+        peer.connection.socket.set(zmq.SNDTIMEO, 2000)
+        body = b"x" * MAX_BODY_SIZE
+        # Nothing is read meanwhile: the reactor has no turn.
+        with pytest.raises(zmq.Again):
+            for _ in range(HIGH_WATER_MARK + 10_000):  # its own queue, and more than fits into the system's buffers
+                peer.connection.socket.send_multipart([b"header", body])
 
     async def test_a_stranger_does_not_and_does_not_disturb(self) -> None:
         _, session = await self.peer(WEB1)
