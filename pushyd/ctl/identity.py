@@ -109,7 +109,7 @@ def delete_org(server: Server, name: str, yes: bool) -> None:
 
     Its nodes are cut off within seconds. An organization with jobs that have not ended is not deleted.
     """
-    if name == server.settings.organization:
+    if name == server.settings.organization and server.settings.identity.backend == "local":
         raise click.ClickException(f"{name} is the organization that this server begins with (setting organization)")
     with server.store() as store:
         required(finish(store.organization(name)), f"organization '{name}'")

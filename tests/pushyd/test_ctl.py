@@ -202,6 +202,47 @@ def test_the_organization_that_the_server_begins_with_stays(state: Path) -> None
     assert run_on(state, "org", "list") == ["default"]
 
 
+def with_chef(state: Path) -> None:
+    """Let the settings name a Chef Server."""
+    settings_of(state)
+    with state.with_suffix(".toml").open("a") as config:
+        config.write(
+            '\n[identity]\nbackend = "chef"\nchef_server_url = "https://chef.example"\nclient_name = "pushy"\n'
+            'client_key = "/none.pem"\n'
+        )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("user", "list"), ("client", "show", "x"), ("group", "create", "g"), ("org", "create", "o")],
+    ids=" ".join,
+)
+def test_with_a_chef_server_identities_are_there(state: Path, arguments: tuple[str, ...]) -> None:
+    with_chef(state)
+    text = refusal(state, *arguments)
+    assert "users, clients and groups are on the Chef Server https://chef.example" in text
+    assert "change them there, with knife or chef-server-ctl" in text
+
+
+def test_with_a_chef_server_organizations_are_those_whose_jobs_are_kept(state: Path) -> None:
+    with_chef(state)
+    run_on(state, "org", "adopt", "default", "0123456789abcdef")
+    assert "guid: 0123456789abcdef" in run_on(state, "org", "show", "default")
+    assert "organization 'nowhere'" in refusal(state, "org", "adopt", "nowhere", "1")
+    assert "organization default: its users and clients are on the Chef Server" in run_on(state, "status")
+    run_on(state, "org", "delete", "default", "--yes")
+    assert run_on(state, "org", "list") == []
+
+
+def test_with_a_chef_server_nobody_is_made(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with_chef(state)
+    (line,) = run_on(state, "init")
+    assert line == f"{state} is ready; who there is, is on the Chef Server. Try: pushyd-ctl check"
+    assert run_on(state, "org", "list") == []
+    assert not list(state.glob("admin*"))
+
+
 def test_groups(state: Path) -> None:
     run_on(state, "group", "create", "pushy_job_writers")
     assert run_on(state, "group", "list") == ["admins", "pushy_job_writers"]

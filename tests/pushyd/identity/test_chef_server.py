@@ -1,5 +1,6 @@
 """A Chef Server as identity: what is asked of it and how often, the versions of its API, and its bad days."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -172,6 +173,60 @@ class OrganizationTests(ChefServerCase):
                     self.fail("it was taken for the first")
         (line,) = texts(events, "error")
         self.assertIn("pushyd-ctl org adopt acme another", line)
+
+
+class ChefZeroTests(ChefServerCase):
+    """Answers in the form of chef-zero, which has its own ideas of some things."""
+
+    def answer(self, path: str) -> tuple[int, bytes]:
+        below = path.removeprefix("/organizations/acme")
+        principal = {
+            "name": "web1",
+            "type": "client",
+            "public_key": pem_of("web1"),
+            "authz_id": "0" * 32,
+            "org_member": True,
+        }
+        stranger = principal | {"name": "sam", "type": "user", "org_member": False}
+        answers: dict[str, object] = {
+            "": {
+                "name": "acme",
+                "full_name": "acme",
+                "org_type": "Business",
+                "clientname": "acme-validator",
+                "billing_plan": "platform-free",
+            },
+            "/principals/web1": principal if self.version == "0" else {"principals": [principal]},
+            "/principals/sam": stranger if self.version == "0" else {"principals": [stranger]},
+            "/groups/admins": {
+                "actors": ["pivotal", "robot", "alice"],
+                "users": ["pivotal", "alice"],
+                "clients": ["robot"],
+                "groups": ["ops"],
+                "orgname": "acme",
+                "name": "admins",
+                "groupname": "admins",
+            },
+            "/clients": {"acme-validator": "http://localhost:8889/organizations/acme/clients/acme-validator"},
+        }
+        if below in answers:
+            return 200, json.dumps(answers[below]).encode()
+        return 404, json.dumps({"error": [f"Object not found: http://localhost:8889{path}"]}).encode()
+
+    async def test_all_that_is_asked(self) -> None:
+        for self.version in ("0", "1"):
+            self.chef.mood = Mood(instead=self.answer)
+            server = self.make_identity(self.make_http())
+            self.assertEqual(await self.known(server=server), [key_of("web1").public_key()])
+            self.assertEqual([one.associated for one in await server.principals("acme", "sam")], [False])
+            self.assertEqual(await server.principals("acme", "nobody"), ())
+            self.assertTrue(await server.organization_exists("acme"))
+            self.assertFalse(await server.organization_exists("nowhere"))
+            group = await server.group("acme", "admins")
+            assert group
+            self.assertEqual((group.users, group.clients, group.groups), ({"pivotal", "alice"}, {"robot"}, {"ops"}))
+            self.assertIsNone(await server.group("acme", "pushy_job_writers"))
+            self.assertEqual(await server.clients("acme"), {"acme-validator"})
 
 
 class BadDaysTests(ChefServerCase):

@@ -47,6 +47,18 @@ class ChangesContract(StoreCase):
         with self.assertRaises(NotFound):
             await self.store.rename_organization("nowhere", "x")
 
+    async def test_an_organization_that_is_another_one_now(self) -> None:
+        await self.store.create_organization("zebra", "guid-2", "The zebras")
+        before = await self.store.identity_generation()
+        self.assertGreater(await self.store.identify_organization("zebra", "guid-3"), before)
+        expected = Organization(name="zebra", guid="guid-3", full_name="The zebras")
+        self.assertEqual(await self.store.organization("zebra"), expected)
+        with self.assertRaises(AlreadyExists):
+            await self.store.identify_organization("zebra", "guid-1")
+        with self.assertRaises(NotFound):
+            await self.store.identify_organization("nowhere", "guid-4")
+        self.assertEqual(await self.store.organization("zebra"), expected)
+
     async def test_an_organization_is_deleted_with_all_that_belongs_to_it(self) -> None:
         await self.store.create_user("u", "USER KEY")
         await self.store.found_organization(
