@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from attrs import frozen
 
-from pushy_cli.errors import CliError, Garbage, NotFound, NotOffered, UnknownJob
+from pushy_cli.errors import CliError, Garbage, NotFound, NotOffered, UnknownJob, missing
 from pushy_protocol.api import InvalidRequest, Job, JobCreated, JobRequest, NodeState, decode, encode
 from pushy_protocol.timestamps import format_iso8601, parse_rfc1123
 
@@ -121,7 +121,7 @@ class PushServer:
         try:
             return await self._ask("GET", path, Job)
         except NotFound as error:
-            raise UnknownJob(f"There is no job {job_id} ({error.what})", "Find the job in: pushy job list") from None
+            raise UnknownJob(missing("job", job_id, error), "Find the job in: pushy job list") from None
 
     async def feed(
         self, job_id: str, take: Callable[[bytes], None], *, last_event_id: str | None, silence: float
@@ -139,7 +139,7 @@ class PushServer:
         """
         try:
             await self._transport.request("POST", f"pushy/jobs/{quote(job_id, safe='')}/abort")
-        except NotFound:
+        except (NotFound, NotOffered):
             await self.job(job_id)
             raise _not_offered("abort jobs") from None
 
@@ -152,7 +152,7 @@ class PushServer:
         path = f"pushy/jobs?{urlencode({'before': format_iso8601(before)})}"
         try:
             answer = await self._transport.request("DELETE", path)
-        except NotFound:
+        except (NotFound, NotOffered):
             raise _not_offered("delete jobs") from None
         deleted = _decoded(answer, dict[str, object], "DELETE pushy/jobs").get("deleted") if answer.strip() else None
         return deleted if isinstance(deleted, int) else None

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from attrs import frozen
 
 from pushy_cli.api import Requester, garbage
-from pushy_cli.errors import FAILED, Conflict, NotFound, NotOffered
+from pushy_cli.errors import FAILED, Conflict, NotFound, NotOffered, missing
 from pushy_protocol.api import InvalidRequest, decode, encode
 
 ROWS = 1000
@@ -141,16 +141,17 @@ class ChefServer:
     async def _names(self, kind: str) -> list[str]:
         return sorted(await self._offered(kind, dict[str, Any]))
 
-    async def _offered(self, path: str, shape: type[T]) -> T:
+    async def _offered(self, path: str, shape: type[T], body: Object | None = None) -> T:
+        """What is there on every server that has Chef's API: a list, or where to make something."""
         try:
-            return await self._ask("GET", path, shape)
-        except NotFound as error:
-            what = path.partition("?")[0]
+            return await self._ask("GET" if body is None else "POST", path, shape, body)
+        except (NotFound, NotOffered) as error:
+            what = path.partition("?")[0].lstrip("/")
             raise NotOffered(f"This server has no {what} ({error.what})", "It may be an older push server.") from None
 
     async def _create(self, path: str, body: dict[str, Any], name: str, public_key: str | None) -> Made:
         body |= {"create_key": True} if public_key is None else {"public_key": public_key}
-        answer = await self._ask("POST", path, dict[str, Any], body)
+        answer = await self._offered(path, dict[str, Any], body)
         key = answer.get("chef_key", answer)
         private = key.get("private_key") if isinstance(key, dict) else None
         if public_key is None and not isinstance(private, str):
@@ -161,7 +162,7 @@ class ChefServer:
         try:
             return await self._ask(method, path, dict[str, Any], body)
         except NotFound as error:
-            raise NoSuch(f"There is no {kind} {name} ({error.what})", f"See: pushy {kind} list") from None
+            raise NoSuch(missing(kind, name, error), f"See: pushy {kind} list") from None
         except Conflict as error:
             raise Conflict(error.what, f"See: pushy {kind} list") from None
 

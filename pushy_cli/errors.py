@@ -89,6 +89,15 @@ class UnknownJob(NotFound):
     status = FAILED
 
 
+def missing(kind: str, name: str, error: CliError) -> str:
+    """What to say of something that is not there; with the server's words, if they are of something else.
+
+    An organization that is unknown may be the reason.
+    """
+    there_is_none = f"There is no {kind} {name}"
+    return there_is_none if name in error.what else f"{there_is_none} ({error.what})"
+
+
 def reader_has_gone() -> int:
     """Give up stdout, which nobody reads any more (as in ``pushy job list | head``); the exit status for that.
 

@@ -64,7 +64,9 @@ def refusal(status: int, body: bytes, *, origin: str, settings: Settings) -> Cli
     if status == HTTPStatus.UNAUTHORIZED:
         return Refused(
             f"The server does not accept '{name}' with the key of {settings.key_source}: {said}",
-            "Check the client's name, that this is its key, and this machine's clock.",
+            "Set this machine's clock, by NTP; pushy config check tells how far it is off."
+            if "Synchronize the clock" in said
+            else "Check the client's name, that this is its key, and this machine's clock.",
         )
     if status == HTTPStatus.FORBIDDEN:
         return Refused(

@@ -1,12 +1,12 @@
 """What the ``node`` commands do: show which nodes there are, and how they are."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pushy_cli import node_text, render
 from pushy_cli.chef import NoSuch
 from pushy_cli.errors import NotOffered
-from pushy_cli.folding import natural_key
+from pushy_cli.folding import fold, natural_key
 from pushy_cli.session import Session
 from pushy_cli.targets import Targets, resolve
 from pushy_protocol.api import NodeState
@@ -58,7 +58,7 @@ async def show(session: Session, name: str) -> int:
     state = await session.server.node_state(name)
     try:
         node: Mapping[str, Any] = await session.chef.node(name)
-    except NoSuch:
+    except (NoSuch, NotOffered):
         if name not in {seen.node_name for seen in await session.server.node_states()}:
             raise
         node = {"name": name}
@@ -79,12 +79,30 @@ async def search(session: Session, query: str) -> int:
     return 0
 
 
+async def never_seen(session: Session, names: Collection[str]) -> list[str]:
+    """Those of the names that the server has not seen yet, maybe because they are misspelled."""
+    known = {state.node_name for state in await session.server.node_states()}
+    return sorted(set(names) - known, key=natural_key)
+
+
+def note_never_seen(session: Session, names: Sequence[str]) -> None:
+    """Say which nodes the server has not seen, if there are any."""
+    if names:
+        session.console.note(
+            f"The server has never seen {fold(names)}: a misspelled name, or an agent that has not connected yet."
+        )
+
+
 async def _states(session: Session, targets: Targets) -> list[NodeState]:
     if targets.is_empty:
         return await session.server.node_states()
     names = await resolve(targets, NodeSource(session))
     if len(names) <= _FEW:
-        return [await session.server.node_state(name) for name in names]
+        states = [await session.server.node_state(name) for name in names]
+        if offline := [state.node_name for state in states if state.status == "offline"]:
+            note_never_seen(session, await never_seen(session, offline))
+        return states
     known = {state.node_name: state for state in await session.server.node_states()}
+    note_never_seen(session, [name for name in names if name not in known])
     # As the server itself says of a node that it has never seen.
     return [known.get(name, NodeState(name, "offline", "unavailable")) for name in names]

@@ -4,6 +4,7 @@ Their options are in :mod:`pushy_cli.job_commands`; looking at jobs without wait
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import cast
 
 from attrs import frozen
@@ -16,7 +17,7 @@ from pushy_cli.folding import fold
 from pushy_cli.following import follow
 from pushy_cli.jobs import SUCCEEDED, Rejection, fetch_output, resolve_id, show_output
 from pushy_cli.new_job import Draft, UsageProblem
-from pushy_cli.nodes import NodeSource
+from pushy_cli.nodes import NodeSource, never_seen, note_never_seen
 from pushy_cli.output_text import View
 from pushy_cli.progress import progress_on
 from pushy_cli.results import structured
@@ -186,7 +187,7 @@ class _Interruption:
         session = self._session
         session.console.note("")
         answer = await session.console.ask(
-            "Leave the job running (l), abort it (a), or go on watching (w)? Ctrl-C again leaves:",
+            "Leave it running (l), abort it (a), or watch on (w)? Ctrl-C again leaves:",
             cast("Reader", session.reactor),
         )
         if answer in {"a", "abort"}:
@@ -218,6 +219,7 @@ async def _show_who_would_be_asked(session: Session, request: JobRequest) -> int
         nodes[kind].append(name)
     quorum = len(request.nodes) if request.quorum is None else request.quorum
     enough = len(nodes["available"]) >= quorum
+    note_never_seen(session, [name for name in request.nodes if name not in states])
     session.show(
         {"command": request.command, "quorum": quorum, "enough": enough, "nodes": nodes},
         names=request.nodes,
@@ -246,6 +248,14 @@ async def _show_end(session: Session, job: Job, elapsed: float | None, following
     show_output(session, texts, following.view)
     if not following.quiet or exit_status(job) != SUCCEEDED:
         console.result(job_text.summary(job, console.out_style, elapsed))
+        await _note_misspelled(session, job)
+
+
+async def _note_misspelled(session: Session, job: Job) -> None:
+    """Of the nodes that were unavailable, say which the server does not know at all."""
+    if unavailable := (job.nodes or {}).get(NodeStatus.UNAVAILABLE):
+        with suppress(CliError):  # how the job ended is told, and decides the exit status
+            note_never_seen(session, await never_seen(session, unavailable))
 
 
 def _request(make: Callable[[Sequence[str]], JobRequest], nodes: Sequence[str]) -> JobRequest:

@@ -55,10 +55,15 @@ def parse_private_key(pem: bytes) -> RSAPrivateKey:
         # that is damaged makes no signature that anybody takes.
         key = serialization.load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyFormatError(f"expected an unencrypted RSA private key in PEM: {error}") from None
+        raise KeyFormatError(f"expected an unencrypted RSA private key in PEM: {_cause(error)}") from None
     if not isinstance(key, RSAPrivateKey):
         raise KeyFormatError("expected an RSA private key, got another kind of key")
     return key
+
+
+def _cause(error: Exception) -> str:
+    """The first sentence of cryptography's words; others refer to its manual."""
+    return str(error).partition(". ")[0].rstrip(".")
 
 
 def parse_public_key(pem: bytes) -> RSAPublicKey:
@@ -69,7 +74,7 @@ def parse_public_key(pem: bytes) -> RSAPublicKey:
     try:
         key = _key_of_certificate(pem) if b"BEGIN CERTIFICATE" in pem else serialization.load_pem_public_key(pem)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyFormatError(f"expected an RSA public key in PEM: {error}") from None
+        raise KeyFormatError(f"expected an RSA public key in PEM: {_cause(error)}") from None
     if not isinstance(key, RSAPublicKey):
         raise KeyFormatError("expected an RSA public key, got another kind of key")
     if key.key_size not in RSA_BITS:

@@ -46,6 +46,7 @@ class Feed:
 
     events: tuple[tuple[str, dict[str, Any]], ...]
     stays: bool = False
+    has_ids: bool = True
     content_type: str = "text/event-stream"
 
 
@@ -80,6 +81,9 @@ class PushServer:
         self.held: list[Deferred[bytes]] = []
         self.offers_more = True
         """Whether it has what an original push server has not: abort, pages, Chef's API."""
+
+        self.missing_status = 404
+        """How an original server answers to what it has not: 404, or 405. In HTML, as it does."""
 
         self.objects: dict[str, dict[str, Any]] = {kind: {} for kind in ("clients", "users", "groups", "nodes")}
         self.members: set[str] = set()
@@ -123,7 +127,7 @@ class PushServer:
         if parts[0] in {"jobs", "job_status_feed", "node_states"}:
             return self._pushy(request, parts, body)
         if not self.offers_more:
-            return self._error(request, 404, "Not Found.")
+            return self._missing(request)
         at_root = not path.startswith("organizations/")
         return self._chef(request, parts, json.loads(body) if body else {}, at_root=at_root)
 
@@ -142,13 +146,21 @@ class PushServer:
                 return self._feed(request, self.feeds[job_id].popleft())
             case b"GET", _:
                 return self._look(request, parts)
-        return self._error(request, 404, "Not Found.")
+        return self._missing(request)
+
+    def _missing(self, request: Any) -> bytes:
+        if self.offers_more:
+            return self._error(request, 404, "Not Found.")
+        request.setResponseCode(self.missing_status)
+        request.setHeader("content-type", "text/html")
+        return b"<HTML><HEAD><TITLE>Not here</TITLE></HEAD><BODY><H1>Not here</H1></BODY></HTML>"
 
     def _feed(self, request: Any, feed: Feed) -> Any:
         request.setHeader("content-type", feed.content_type)
         request.write(b": hello\n\n")
         for number, (name, data) in enumerate(feed.events, 1):
-            request.write(f"event: {name}\nid: job-{number}\ndata: {json.dumps(data)}\n\n".encode())
+            event_id = f"id: job-{number}\n" if feed.has_ids else ""
+            request.write(f"event: {name}\n{event_id}data: {json.dumps(data)}\n\n".encode())
         return self._stay(request) if feed.stays else b""
 
     def _stay(self, request: Any) -> Deferred[bytes]:
@@ -249,6 +261,8 @@ class PushServer:
                 return self._list(request)
             case ["jobs", job_id] if job_id in self.jobs:
                 answer = self._job(job_id, nodes=True)
+                if not self.offers_more:
+                    answer.pop("reasons", None)
                 self.on_look()
                 return json.dumps(answer).encode()
             case ["jobs", job_id, "output", node, channel] if (node, channel) in self.outputs and job_id in self.jobs:

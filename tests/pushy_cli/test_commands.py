@@ -85,12 +85,17 @@ class StartTests(ProgramTestCase):
 
     async def test_quiet_and_knifes_meaning(self) -> None:
         self.server.next_job = [{"status": "complete", "nodes": {"succeeded": ["web1"], "unavailable": ["web2"]}}]
+        self.server.node_states = dict.fromkeys(WEB, ("offline", "unavailable"))
         for options, status in (([], 1), (["--ok-if-quorum"], 0)):
             result = await self.run_pushy("job", "start", "--quiet", "uptime", "web1", "web2", *options)
             assert (result.status, result.err) == (status, "")
             assert result.out.startswith(f"Job {JOB_ID} is complete: 1 of 2 nodes")
         self.server.next_job = [{"status": "complete", "nodes": {"succeeded": ["web1"]}}]
         assert (await self.run_pushy("job", "start", "--quiet", "uptime", "web1")).out == ""
+        del self.server.node_states["web2"]
+        self.server.next_job = [{"status": "quorum_failed", "nodes": {"unavailable": WEB}}]
+        result = await self.run_pushy("job", "start", "--quiet", "uptime", *WEB)
+        assert result.err.startswith("The server has never seen web2: a misspelled name, or an agent")
         assert (await self.run_pushy("job", "start", "-F", "names", "uptime", "web1")).out == f"{JOB_ID}\n"
 
 
@@ -205,6 +210,9 @@ class NodeTests(ProgramTestCase):
         result = await self.run_pushy("node", "show", "db1", "-F", "json")
         assert json.loads(result.out) == {"name": "db1", "push": {"status": "offline", "availability": "unavailable"}}
         self.assert_error(await self.run_pushy("node", "show", "ghost"), 1, "There is no node ghost")
+        for words in (["db1", "ghost"], ["db1", *(f"web{n}" for n in range(1, 10))]):
+            result = await self.run_pushy("node", "status", *words)
+            assert result.err.startswith(f"The server has never seen {'ghost' if len(words) == 2 else 'web[2-9]'}: ")
         assert (await self.run_pushy("node", "status", "-s", "name:web1", "-F", "names")).out == "web1\n"
         result = await self.run_pushy("node", "status", "web[1-20]", "-F", "json")
         assert [state["status"] for state in json.loads(result.out)] == ["online"] + ["offline"] * 19

@@ -56,7 +56,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Any, list[str]]] = {
 }
 
 
-class FormatTests(ProgramTestCase):
+class FormatTestCase(ProgramTestCase):
     def fill(self) -> None:
         """Make the server anew, for a command that changes it."""
         self.server.jobs.clear()
@@ -98,6 +98,8 @@ class FormatTests(ProgramTestCase):
         else:
             assert keys <= set(value), command
 
+
+class FormatTests(FormatTestCase):
     async def test_every_command_in_every_format(self) -> None:
         for command, (words, keys, names) in COMMANDS.items():
             value = json.loads(await self.call(command, words, "json"))

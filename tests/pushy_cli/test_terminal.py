@@ -24,7 +24,7 @@ RUNNING = Feed(
     ),
     stays=True,
 )
-QUESTION = "Leave the job running (l), abort it (a), or go on watching (w)? Ctrl-C again leaves:"
+QUESTION = "Leave it running (l), abort it (a), or watch on (w)? Ctrl-C again leaves:"
 
 
 NONE: Mapping[str, str] = {}
