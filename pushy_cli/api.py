@@ -6,9 +6,10 @@ groups, node objects, search) is in :mod:`pushy_cli.chef`.
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import Annotated, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
+import msgspec
 from attrs import frozen
 
 from pushy_cli.errors import CliError, Garbage, NotFound, NotOffered, UnknownJob, missing
@@ -19,7 +20,7 @@ PAGE = 100
 """The most jobs that are asked for at once."""
 
 _JOB_ID_AT_END = re.compile(r"/([0-9a-f]{32})/?$")
-_OCTETS = "application/octet-stream"
+_EVENT_STREAM = "text/event-stream"
 
 T = TypeVar("T")
 
@@ -29,6 +30,16 @@ class Reply(Protocol):
 
     @property
     def body(self) -> bytes: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+class Head(Protocol):
+    """See :class:`pushy_cli.transport.Head`."""
+
+    @property
+    def status(self) -> int: ...
 
     @property
     def headers(self) -> Mapping[str, str]: ...
@@ -44,8 +55,22 @@ class Requester(Protocol):
     ) -> Reply: ...
 
     async def stream(
-        self, path: str, take: Callable[[bytes], None], *, last_event_id: str | None, silence: float
+        self,
+        path: str,
+        begin: Callable[[Head], Callable[[bytes], None]],
+        *,
+        headers: Mapping[str, str],
+        silence: float,
     ) -> None: ...
+
+
+class OutputPiece(msgspec.Struct, frozen=True):
+    """The data of an event `output`: what a node wrote, from an offset of its channel on."""
+
+    node: str
+    channel: Literal["stdout", "stderr"]
+    offset: Annotated[int, msgspec.Meta(ge=0)]
+    data: bytes
 
 
 @frozen(kw_only=True)
@@ -124,11 +149,32 @@ class PushServer:
             raise UnknownJob(missing("job", job_id, error), "Find the job in: pushy job list") from None
 
     async def feed(
-        self, job_id: str, take: Callable[[bytes], None], *, last_event_id: str | None, silence: float
+        self,
+        job_id: str,
+        take: Callable[[bytes], None],
+        *,
+        last_event_id: str | None,
+        silence: float,
+        with_output: bool = False,
     ) -> None:
-        """Read the feed of a job until it ends; see :meth:`pushy_cli.transport.Transport.stream`."""
-        path = f"pushy/job_status_feed/{quote(job_id, safe='')}"
-        await self._transport.stream(path, take, last_event_id=last_event_id, silence=silence)
+        """Read the feed of a job until it ends.
+
+        :param take: is given the bytes as they come
+        :param last_event_id: the feed goes on after that event
+        :param silence: seconds without a byte after which the connection counts as lost
+        :param with_output: also with events of :class:`OutputPiece`, from a server that has them
+        """
+        path = f"pushy/job_status_feed/{quote(job_id, safe='')}{'?output=true' * with_output}"
+        headers = {"Accept": _EVENT_STREAM}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+
+        def begin(head: Head) -> Callable[[bytes], None]:
+            if not head.headers.get("content-type", "").startswith(_EVENT_STREAM):
+                raise garbage("with something that is no feed")
+            return take
+
+        await self._transport.stream(path, begin, headers=headers, silence=silence)
 
     async def abort(self, job_id: str) -> None:
         """Have a job aborted; when it is, it shows.
@@ -156,17 +202,6 @@ class PushServer:
             raise _not_offered("delete jobs") from None
         deleted = _decoded(answer, dict[str, object], "DELETE pushy/jobs").get("deleted") if answer.strip() else None
         return deleted if isinstance(deleted, int) else None
-
-    async def output(self, job_id: str, node: str, channel: str) -> bytes | None:
-        """What a node of a job wrote, or None where nothing was captured.
-
-        :param channel: ``stdout`` or ``stderr``
-        """
-        path = f"pushy/jobs/{quote(job_id, safe='')}/output/{quote(node, safe='')}/{channel}"
-        try:
-            return await self._transport.request("GET", path, accept=_OCTETS)
-        except NotFound:
-            return None
 
     async def node_states(self) -> list[NodeState]:
         """Every node that the server has seen."""

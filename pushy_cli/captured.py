@@ -1,8 +1,8 @@
 """Fetches what the nodes of a job wrote, several at once, and gathers what is the same."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import product
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
@@ -18,7 +18,7 @@ Captured = Mapping[str, Mapping[bytes, Sequence[str]]]
 
 
 class OutputSource(Protocol):
-    """What gives the output; see :class:`pushy_cli.api.PushServer`."""
+    """What gives the output; see :class:`pushy_cli.output_api.OutputServer`."""
 
     async def output(self, job_id: str, node: str, channel: str) -> bytes | None: ...
 
@@ -45,28 +45,40 @@ async def fetch(
     """
     texts: dict[str, dict[bytes, list[str]]] = {channel: {} for channel in channels}
     asked = list(product(nodes, channels))
-    left = iter(asked)
     done = 0
 
-    async def work() -> None:
+    async def fetch_one(node: str, channel: str) -> None:
         nonlocal done
-        for node, channel in left:
-            text = await server.output(job_id, node, channel)
-            done += 1
-            on_progress(done, len(asked))
-            if text is not None:
-                texts[channel].setdefault(text, []).append(node)
+        text = await server.output(job_id, node, channel)
+        done += 1
+        on_progress(done, len(asked))
+        if text is not None:
+            texts[channel].setdefault(text, []).append(node)
 
-    workers = [Deferred.fromCoroutine(work()) for _ in range(min(at_once, len(asked)))]
+    await several(at_once, (fetch_one(*one) for one in asked))
+    return texts
+
+
+async def several(at_once: int, work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of the work, so many pieces of it at the same time; the first error ends the others.
+
+    :param work: is taken piece by piece, as there is room for more
+    """
+    left = iter(work)
+
+    async def worker() -> None:
+        for piece in left:
+            await piece
+
+    workers = [Deferred.fromCoroutine(worker()) for _ in range(at_once)]
     try:
         await gatherResults(workers, consumeErrors=True)
     except FirstError as error:
-        for worker in workers:
-            worker.cancel()
+        for one in workers:
+            one.cancel()
         cause = error.subFailure.value
         assert cause is not None  # a Failure without an exception is none
         raise cause from None
-    return texts
 
 
 def by_node(captured: Captured, nodes: Iterable[str]) -> dict[str, dict[str, str]]:

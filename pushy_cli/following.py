@@ -8,11 +8,12 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from pushy_cli.api import OutputPiece
 from pushy_cli.clock import Clock, sleep
 from pushy_cli.errors import CliError, ServerFault, Unreachable
 from pushy_cli.sse import Event, Parser, TooLarge
 from pushy_cli.standing import Standing, Tally, standing_of
-from pushy_protocol.api import Job
+from pushy_protocol.api import InvalidRequest, Job, decode
 from pushy_protocol.states import TERMINAL_JOB_STATUSES
 
 FIRST_INTERVAL = 0.3
@@ -35,7 +36,13 @@ class JobSource(Protocol):
     async def job(self, job_id: str) -> Job: ...
 
     async def feed(
-        self, job_id: str, take: Callable[[bytes], None], *, last_event_id: str | None, silence: float
+        self,
+        job_id: str,
+        take: Callable[[bytes], None],
+        *,
+        last_event_id: str | None,
+        silence: float,
+        with_output: bool = ...,
     ) -> None: ...
 
 
@@ -49,6 +56,16 @@ class Progress(Protocol):
         """There was no answer; it is tried again."""
 
 
+class Output(Protocol):
+    """Shows what nodes write; see :class:`pushy_cli.live_output.LiveOutput`."""
+
+    def take(self, node: str, channel: str, offset: int, data: bytes) -> None:
+        """A piece of a node's output."""
+
+    def node_ended(self, node: str) -> None:
+        """The node's command has ended."""
+
+
 def pace(interval: float | None) -> Iterator[float]:
     """The seconds to wait between looks: always `interval`, or, without one, growing gently."""
     wait = interval or FIRST_INTERVAL
@@ -59,15 +76,22 @@ def pace(interval: float | None) -> Iterator[float]:
 
 
 async def follow(
-    server: JobSource, job_id: str, *, clock: Clock, progress: Progress, interval: float | None = None
+    server: JobSource,
+    job_id: str,
+    *,
+    clock: Clock,
+    progress: Progress,
+    output: Output | None = None,
+    interval: float | None = None,
 ) -> Job:
     """The job when it has ended.
 
+    :param output: is given what nodes write as it comes, as far as there is a feed that has it
     :param interval: seconds between two looks at the job; without one, its feed is read
     :raise CliError: it cannot be followed; without an answer only after :data:`PATIENCE`.
     """
     if interval is None:
-        await _Feed(server, job_id, clock, progress).read_to_end()
+        await _Feed(server, job_id, clock, progress, output).read_to_end()
     # The feed does not tell why a node failed, the job does: after the feed this is one look.
     answered = clock.seconds()
     for wait in pace(interval):
@@ -93,11 +117,12 @@ class _NotAFeed(ValueError):
 class _Feed:
     """One job's feed, over as many connections as it takes."""
 
-    def __init__(self, server: JobSource, job_id: str, clock: Clock, progress: Progress) -> None:
+    def __init__(self, server: JobSource, job_id: str, clock: Clock, progress: Progress, output: Output | None) -> None:
         self._server = server
         self._job_id = job_id
         self._clock = clock
         self._progress = progress
+        self._output = output
         self._tally = Tally()
         self._last_event_id: str | None = None
         self._heard = clock.seconds()
@@ -112,7 +137,13 @@ class _Feed:
             parser = Parser(self._take)
             silence = SILENCE if self._last_event_id else FIRST_EVENT
             try:
-                await self._server.feed(self._job_id, parser.feed, last_event_id=self._last_event_id, silence=silence)
+                await self._server.feed(
+                    self._job_id,
+                    parser.feed,
+                    last_event_id=self._last_event_id,
+                    silence=silence,
+                    with_output=self._output is not None,
+                )
             except (TooLarge, _NotAFeed):
                 return
             except CliError as error:
@@ -127,15 +158,32 @@ class _Feed:
             await sleep(self._clock, wait)
 
     def _take(self, event: Event) -> None:
+        self._heard = self._clock.seconds()
+        if event.name == "output":
+            self._take_output(event)
+        else:
+            self._take_change(event)
+        self._last_event_id = event.id or self._last_event_id
+
+    def _take_output(self, event: Event) -> None:
+        """Ten thousand of these a second are no surprise, so that little is done for each."""
+        if self._output is not None:
+            try:
+                piece = decode(event.data.encode(), OutputPiece)
+            except InvalidRequest:
+                raise _NotAFeed("expected a piece of output in an event") from None
+            self._output.take(piece.node, piece.channel, piece.offset, piece.data)
+
+    def _take_change(self, event: Event) -> None:
         try:
             data = json.loads(event.data)
         except (ValueError, RecursionError):
             raise _NotAFeed("expected JSON in an event") from None
         if not isinstance(data, dict):
             raise _NotAFeed("expected an object in an event")
-        self._heard = self._clock.seconds()
-        self._last_event_id = event.id or self._last_event_id
         self._tally.take(event.name, data)
-        self._ended = event.name in {"job_complete", "summary"}
+        self._ended |= event.name in {"job_complete", "summary"}
         if event.name != "summary":
             self._progress.show(self._tally.standing)
+        if event.name == "run_complete" and self._output is not None:
+            self._output.node_ended(str(data.get("node")))

@@ -5,10 +5,11 @@ which is heavy to import.
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from pushy_cli.options import Group, common_options, run, view_options
+from pushy_cli.options import Group, common_options, run, view_options, wanted_format
 from pushy_cli.params import Count, JobId, Moment, Named
 
 _STATUSES = ("new", "voting", "running", "complete", "quorum_failed", "timed_out", "aborted", "crashed")
@@ -68,6 +69,8 @@ def list_jobs(
 
 @job.command()
 @click.option("--channel", type=click.Choice(["stdout", "stderr"]), help="Only this one.  [default: both]")
+@click.option("--tail", metavar="N", type=Count(least=0), help="Only the last N lines of each.")
+@click.option("-f", "--follow", is_flag=True, help="Show what one NODE writes as it writes it, to its end.")
 @click.option(
     "--to-dir",
     metavar="DIR",
@@ -80,23 +83,31 @@ def list_jobs(
 @click.argument("nodes", metavar="[NODE...]", nargs=-1, type=Named("node"))
 @click.pass_context
 def output(
-    ctx: click.Context,
-    job_id: str,
-    nodes: tuple[str, ...],
-    channel: str | None,
-    to_dir: Path | None,
-    view: str,
+    ctx: click.Context, /, job_id: str, nodes: tuple[str, ...], view: str | None, follow: bool, **wanted: Any
 ) -> None:
     """Show what job ID wrote on its nodes.
 
     That is on all of them, or on every NODE named; 'last' as ID is the newest job. Nodes that wrote the same are shown
     together. One NODE with --channel gives its bytes as they are when stdout is a pipe or a file. Exits with 1 if
     there is no such job.
+
+    \b
+    Examples:
+      pushy job output last --tail 20
+      pushy job output last web1 --follow
+      pushy job output last --to-dir logs
     """
-    from pushy_cli import jobs
+    if follow and len(nodes) != 1:
+        raise click.UsageError("--follow: expected one NODE; for all nodes there is: pushy job watch --live ID", ctx)
+    if follow and (wanted["to_dir"] or view or wanted_format(ctx) != "text"):
+        raise click.UsageError("--follow shows text as it comes: leave out -F, --to-dir, -L, --diff", ctx)
+    if wanted["to_dir"] and wanted["tail"] is not None:
+        raise click.UsageError("--to-dir writes all of it; leave out --tail", ctx)
+    from pushy_cli import outputs
     from pushy_cli.output_text import View
 
-    run(ctx, lambda session: jobs.output(session, job_id, nodes, channel, view=View(view), to_dir=to_dir))
+    what = outputs.Wanted(nodes=nodes, follow=follow, view=View(view or View.GROUPED), **wanted)
+    run(ctx, lambda session: outputs.output(session, job_id, what))
 
 
 @job.command()

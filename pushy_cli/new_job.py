@@ -32,11 +32,6 @@ class Draft:
         """What will be run."""
         return str(self.body["command"])
 
-    @property
-    def capture(self) -> bool:
-        """Whether what it writes is collected."""
-        return bool(self.body["capture_output"])
-
     def request(self, nodes: Sequence[str]) -> JobRequest:
         """The request, checked by the rules that the server has too; nodes that are named twice count once.
 
@@ -60,6 +55,8 @@ def make_draft(
     quorum: str | None = None,
     timeout: float | None = None,
     capture: bool = False,
+    live: bool = False,
+    output_limit: int | None = None,
     user: str | None = None,
     directory: str | None = None,
     env_json: str | None = None,
@@ -69,19 +66,24 @@ def make_draft(
     """A job without nodes; `file` is read, once.
 
     :param timeout: of the run, in seconds; None leaves it to the server
+    :param live: what the command writes is collected, and sent as it comes
+    :param output_limit: bytes of each channel that are kept; None leaves it to the server
     :param env_json: a JSON object of strings
     :param env: more of it, each ``NAME=VALUE``
     :param file: is sent along
     :raise UsageProblem: something of it is wrong.
     """
+    if output_limit is not None and not (capture or live):
+        raise UsageProblem("--output-limit: expected --capture or --live with it")
     given = {
         "run_timeout": timeout,
+        "output_limit": output_limit,
         "user": user,
         "dir": directory,
         "env": _environment(env_json, env) if env or env_json is not None else None,
         "file": None if file is None else _file(file),
     }
-    body: dict[str, Any] = {"command": command, "capture_output": capture}
+    body: dict[str, Any] = {"command": command, "capture_output": "live" if live else capture}
     body.update((name, value) for name, value in given.items() if value is not None)
     Draft(body=body).request(["any"])
     if quorum is not None:

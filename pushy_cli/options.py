@@ -127,12 +127,12 @@ def common_options(function: F) -> F:
 
 def view_options(function: F) -> F:
     """Give a command the options that say how what several nodes wrote is put together."""
-    by_node = click.option(
-        "-L", "view", flag_value="by-node", help="Show what each node wrote one by one.  [default: the same together]"
+    grouped = click.option(
+        "--grouped", "view", flag_value="grouped", help="Show what several nodes wrote alike once.  [default]"
     )
+    by_node = click.option("-L", "view", flag_value="by-node", help="Show what each node wrote one by one.")
     diff = click.option("--diff", "view", flag_value="diff", help="Show how it differs from what most nodes wrote.")
-    grouped = click.option("--grouped", "view", flag_value="grouped", default="grouped", hidden=True)
-    return by_node(diff(grouped(function)))
+    return grouped(by_node(diff(function)))
 
 
 def wanted_format(ctx: click.Context) -> str:

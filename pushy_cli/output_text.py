@@ -48,6 +48,16 @@ def blocks(texts: Texts, style: Style, view: View = View.GROUPED) -> Iterator[st
                 yield from _differences(channel, by_text, style)
 
 
+def last_lines(text: bytes, count: int) -> bytes:
+    """The last lines of a text, as ``tail -n`` gives them."""
+    end = len(text) - text.endswith(b"\n")
+    for _ in range(count):
+        end = text.rfind(b"\n", 0, end)
+        if end < 0:
+            return text
+    return text[end + 1 :]
+
+
 def _differences(channel: str, by_text: Mapping[bytes, Sequence[str]], style: Style) -> Iterator[str]:
     """The commonest text (an empty one too), then what is different in each other."""
     ordered = sorted(by_text.items(), key=lambda item: (-len(item[1]), natural_key(min(item[1], key=natural_key))))

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")
+_SIZE = re.compile(r"([0-9]{1,12})(?:([kmg])i?b?)?", re.IGNORECASE)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -46,6 +47,20 @@ class Count(click.ParamType[int, str]):
         if number < self._least:
             self.fail(f"{value!r} is not a whole number of at least {self._least}", param, ctx)
         return number
+
+
+class Size(click.ParamType[int, str]):
+    """A number of bytes: ``1000``, ``64k``, ``8M``, ``1G``, in powers of 1,024."""
+
+    name = "size"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        found = _SIZE.fullmatch(str(value))
+        size = int(found[1]) * 1024 ** " kmg".index((found[2] or " ").lower()) if found else 0
+        if size < 1:
+            self.fail(f"{value!r} is not a size such as 1000, 64k or 8M", param, ctx)
+        return size
 
 
 class Moment(click.ParamType[float, str]):

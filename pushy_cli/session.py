@@ -26,6 +26,7 @@ from pushy_cli.chef import ChefServer
 from pushy_cli.clock import Clock
 from pushy_cli.context import REQUEST_TIMEOUT, Settings, load_settings
 from pushy_cli.errors import INTERRUPTED, CliError, Declined, reader_has_gone
+from pushy_cli.output_api import OutputServer
 from pushy_cli.render import Style, plain
 from pushy_cli.results import structured
 from pushy_cli.terminal import Console, Reader
@@ -115,6 +116,11 @@ class Session:
     def server(self) -> PushServer:
         """The jobs of our organization."""
         return PushServer(self.transport)
+
+    @cached_property
+    def outputs(self) -> OutputServer:
+        """What the nodes of our organization's jobs wrote."""
+        return OutputServer(self.transport)
 
     @cached_property
     def chef(self) -> ChefServer:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from pushy_cli.options import Command, common_options, run, view_options
-from pushy_cli.params import Count, JobId, NodeWord, Seconds
+from pushy_cli.params import Count, JobId, NodeWord, Seconds, Size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,6 +55,11 @@ _START_OPTIONS = _all(
     ),
 )
 _FOLLOW_OPTIONS = _all(
+    click.option(
+        "--live",
+        is_flag=True,
+        help="Show what nodes write as they write it, by lines: NODE | for stdout, NODE ! for stderr.",
+    ),
     click.option("--quiet", is_flag=True, help="Show neither progress nor, if every node succeeded, a summary."),
     click.option(
         "--ok-if-quorum",
@@ -71,12 +76,7 @@ _FOLLOW_OPTIONS = _all(
 )
 
 
-@click.command(cls=Command, epilog=EXIT_STATUSES)
-@_all(
-    click.option("-s", "--search", metavar="QUERY", help="Also on the nodes that Chef's search finds: 'role:web'."),
-    click.option(
-        "-x", "--exclude", metavar="NODE", multiple=True, type=NodeWord(), help="But not on these.  [repeatable]"
-    ),
+_JOB_OPTIONS = _all(
     _QUORUM,
     click.option(
         "--timeout",
@@ -85,16 +85,33 @@ _FOLLOW_OPTIONS = _all(
         help="End the command where it runs longer.  [default: server's]",
     ),
     click.option("--capture", is_flag=True, help="Collect what the command writes, and show it at the end."),
-    click.option("--as-user", metavar="USER", help="Run the command as this user."),
-    click.option("--in-dir", metavar="DIR", help="Run the command in this directory."),
+    click.option(
+        "--output-limit",
+        metavar="SIZE",
+        type=Size(),
+        help="Keep so much of what each node writes to a channel, its head and tail: 64k, 8M.  [default: 1M]",
+    ),
+    click.option("--as-user", "user", metavar="USER", help="Run the command as this user."),
+    click.option("--in-dir", "directory", metavar="DIR", help="Run the command in this directory."),
     click.option("--env", metavar="NAME=VALUE", multiple=True, help="An environment variable.  [repeatable]"),
-    click.option("--with-env", metavar="JSON", help='Environment variables: \'{"NAME": "VALUE"}\''),
+    click.option("--with-env", "env_json", metavar="JSON", help='Environment variables: \'{"NAME": "VALUE"}\''),
     click.option(
         "--file",
         metavar="PATH",
         type=click.Path(path_type=Path),
         help="Send a file along; the command finds its path in CHEF_PUSH_JOB_FILE.",
     ),
+)
+_OF_JOB = ("quorum", "timeout", "capture", "output_limit", "user", "directory", "env", "env_json", "file")
+
+
+@click.command(cls=Command, epilog=EXIT_STATUSES)
+@_all(
+    click.option("-s", "--search", metavar="QUERY", help="Also on the nodes that Chef's search finds: 'role:web'."),
+    click.option(
+        "-x", "--exclude", metavar="NODE", multiple=True, type=NodeWord(), help="But not on these.  [repeatable]"
+    ),
+    _JOB_OPTIONS,
     _START_OPTIONS,
     _FOLLOW_OPTIONS,
 )
@@ -109,15 +126,7 @@ def start(
     nodes: Sequence[str],
     search: str | None,
     exclude: Sequence[str],
-    quorum: str | None,
-    timeout: float | None,
-    capture: bool,
-    as_user: str | None,
-    in_dir: str | None,
-    env: Sequence[str],
-    with_env: str | None,
-    file: Path | None,
-    **how: Any,
+    **given: Any,
 ) -> None:
     """Run COMMAND on every NODE, and wait for its end.
 
@@ -133,29 +142,24 @@ def start(
       @GROUP           a group of ClusterShell's
     More of that notation (,  !  &  ^) is in clustershell's own manual.
 
+    With --live the output is not shown again at the end, unless --capture, -L, --diff or --grouped is given too. On a
+    terminal no more lines are shown than can be read; 'pushy job output ID' has them all.
+
     Ctrl-C asks whether to leave the job running or to abort it; Ctrl-C again leaves it running.
 
     \b
     Examples:
       pushy job start chef-client web1 web2 web3
       pushy job start --capture -q 50% 'systemctl status nginx' 'web[001-120]' -x web007
+      pushy job start --live 'apt-get upgrade -y' @canaries
       pushy job start -s 'role:db AND chef_environment:prod' --dry-run chef-client
     """
     from pushy_cli.new_job import UsageProblem, make_draft
     from pushy_cli.targets import parse_targets
 
+    of_job = {name: given.pop(name) for name in _OF_JOB}
     try:
-        draft = make_draft(
-            command=command,
-            quorum=quorum,
-            timeout=timeout,
-            capture=capture,
-            user=as_user,
-            directory=in_dir,
-            env_json=with_env,
-            env=env,
-            file=file,
-        )
+        draft = make_draft(command=command, live=given["live"], **of_job)
         targets = parse_targets(nodes, exclude=exclude, search=search)
         if targets.is_known and not targets.is_empty:
             draft.request(targets.included.names)
@@ -163,9 +167,9 @@ def start(
         raise click.UsageError(str(problem), ctx) from None
     if targets.is_empty:
         raise click.UsageError("Missing argument 'NODE...', or --search", ctx)
+    before, following = _how(ctx, again=of_job["capture"], **given)
     from pushy_cli import starting
 
-    before, following = _how(**how)
     run(ctx, lambda session: starting.start(session, draft, targets, before, following))
 
 
@@ -183,9 +187,9 @@ def rerun(ctx: click.Context, /, job_id: str, failed_only: bool, quorum: str | N
     Everything but the quorum is as it was: command, user, directory, environment, file, timeout. The exit status is
     that of 'pushy job start'.
     """
+    before, following = _how(ctx, **how)
     from pushy_cli import starting
 
-    before, following = _how(**how)
     run(
         ctx,
         lambda session: starting.rerun(session, job_id, before, following, failed_only=failed_only, quorum=quorum),
@@ -202,27 +206,35 @@ def watch(ctx: click.Context, /, job_id: str, **how: Any) -> None:
 
     Exits as 'pushy job start' would have.
     """
-    from pushy_cli import starting
+    _, following = _how(ctx, nowait=False, confirm_over=0, yes=True, dry_run=False, **how)
+    from pushy_cli import watching
 
-    _, following = _how(nowait=False, confirm_over=0, yes=True, dry_run=False, **how)
-    run(ctx, lambda session: starting.watch(session, job_id, following))
+    run(ctx, lambda session: watching.watch(session, job_id, following))
 
 
 def _how(
+    ctx: click.Context,
     *,
     nowait: bool,
     confirm_over: int,
     yes: bool,
     dry_run: bool,
-    quiet: bool,
-    ok_if_quorum: bool,
+    view: str | None,
     poll_interval: float | None,
-    view: str,
+    again: bool = False,
+    **following: bool,
 ) -> Any:
-    from pushy_cli.output_text import View
-    from pushy_cli.starting import Following, Starting
+    """What is asked before, and how the job is followed.
 
-    return (
-        Starting(confirm_over=confirm_over, yes=yes, dry_run=dry_run, wait=not nowait),
-        Following(interval=poll_interval, quiet=quiet, ok_if_quorum=ok_if_quorum, view=View(view)),
+    :param again: whether output that was shown as it came is shown at the end too; it also is if a view is named
+    """
+    if following["live"] and poll_interval is not None:
+        raise click.UsageError("--live shows a job's events as they come; leave out --poll-interval", ctx)
+    from pushy_cli.output_text import View
+    from pushy_cli.starting import Starting
+    from pushy_cli.watching import Following
+
+    how = Following(
+        interval=poll_interval, view=View(view or View.GROUPED), again=again or view is not None, **following
     )
+    return Starting(confirm_over=confirm_over, yes=yes, dry_run=dry_run, wait=not nowait), how

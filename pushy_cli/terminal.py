@@ -5,7 +5,9 @@ them.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import BinaryIO, Protocol, TextIO
 
 from twisted.internet.defer import Deferred
@@ -70,22 +72,24 @@ class Console:
         """Write a text to stdout; it ends its last line."""
         self._write(self._out, text if text.endswith("\n") else f"{text}\n")
 
-    def raw_result(self, data: bytes) -> None:
-        """Write bytes to stdout as they are."""
+    def raw(self, stream: str, data: bytes) -> None:
+        """Write bytes as they are to ``stdout`` or ``stderr``."""
         if not self._closed:
             self._erase()
-            self._out.write(data)
-            self._out.flush()
+            file = self._out if stream == "stdout" else self._err
+            file.write(data)
+            file.flush()
 
     def note(self, text: str) -> None:
         """Write a line to stderr; the live line stays below it."""
+        self.stream([("stderr", f"{text}\n")])
+
+    def stream(self, texts: Iterable[tuple[str, str]]) -> None:
+        """Write each text to the stream that is named first, ``stdout`` or ``stderr``; the live line stays below."""
         live, question = self._live, self._question
-        self._write(self._err, f"{text}\n")
-        if question and not self._closed:
-            self._question = question
-            self._put(self._err, question)
-        elif live:
-            self.live(live)
+        for name, together in groupby(texts, key=itemgetter(0)):
+            self._write(self._out if name == "stdout" else self._err, "".join(text for _, text in together))
+        self._draw_again(live, question)
 
     def live(self, line: str) -> None:
         """Draw the live line anew, or remove it with an empty one. Only where :attr:`is_live`.
@@ -127,6 +131,13 @@ class Console:
             self._erase()
             self._leave_question()
             self._put(stream, text)
+
+    def _draw_again(self, live: str, question: str) -> None:
+        if question and not self._closed:
+            self._question = question
+            self._put(self._err, question)
+        elif live:
+            self.live(live)
 
     def _erase(self) -> None:
         if self._live:

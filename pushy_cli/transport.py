@@ -6,16 +6,18 @@ followed, because a signature holds for one path. Nothing is tried again here. W
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from attrs import frozen
 from treq.client import HTTPClient
-from treq.content import collect
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.internet.protocol import Protocol as BodyProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IAgent, IResponse
 
 from pushy_cli.clock import Clock
@@ -27,14 +29,13 @@ from pushy_cli.redact import redacted
 from pushy_cli.tls import Policy
 from pushy_protocol.http_signing import sign
 
-MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-"""The largest answer that is read; the states of 100,000 nodes have some 10 MB."""
+MAX_RESPONSE_BYTES = 65 * 1024 * 1024
+"""The largest answer that is held: the output of a node has at most 64 MiB, the states of 100,000 nodes some 10 MB."""
 
 CONNECTIONS = 8
 """Connections that are kept open to the server, so how many requests make sense at once."""
 
 _JSON = "application/json"
-_EVENT_STREAM = "text/event-stream"
 Take = Callable[[bytes], None]
 
 
@@ -49,6 +50,14 @@ class Answer:
     """What a request brought; the headers' names are in lower case."""
 
     body: bytes
+    headers: Mapping[str, str]
+
+
+@frozen(kw_only=True)
+class Head:
+    """What is known of an answer before its body; the headers' names are in lower case."""
+
+    status: int
     headers: Mapping[str, str]
 
 
@@ -123,32 +132,51 @@ class Transport:
             raise refusal(response.code, bytes(answer), origin=self.origin, settings=self._settings)
         return Answer(body=bytes(answer), headers=_headers(response))
 
-    async def stream(self, path: str, take: Take, *, last_event_id: str | None, silence: float) -> None:
-        """Read a feed until the server ends it.
+    async def stream(
+        self, path: str, begin: Callable[[Head], Take], *, headers: Mapping[str, str], silence: float
+    ) -> None:
+        """Read an answer as it comes, until the server ends it.
 
-        :param take: is given the bytes as they come; what it raises ends the reading
-        :param last_event_id: the feed goes on after that event
+        :param begin: is told of an answer that is no error, and says who is given its bytes; what either raises ends
+            the reading
+        :param headers: of the request, with what is accepted
         :param silence: seconds without a byte after which the connection counts as lost
-        :raise CliError: there is no feed, or the connection was lost.
+        :raise CliError: there is no such thing, or the connection was lost.
         """
-        headers = {"Accept": _EVENT_STREAM}
-        if last_event_id is not None:
-            headers["Last-Event-ID"] = last_event_id
         refused = bytearray()
+        failed: list[Exception] = []
 
         def sort(response: IResponse) -> Take:
-            if response.code != HTTPStatus.OK:
+            if not 200 <= response.code < 300:
                 return lambda chunk: self._add(refused, chunk)
-            if not _headers(response).get("content-type", "").startswith(_EVENT_STREAM):
-                raise Garbage(f"{self.origin} answered with something that is no feed", "Check the server's URL.")
-            return take
+            head = Head(status=response.code, headers=_headers(response))
+            take: Take | None = None
+            try:
+                take = begin(head)
+            except Exception as error:
+                failed.append(error)
+
+            def take_chunk(chunk: bytes) -> None:
+                if take is None:
+                    raise failed[0]  # which closes the connection
+                try:
+                    take(chunk)
+                except Exception as error:
+                    failed.append(error)
+                    raise
+
+            return take_chunk
 
         def read(heard: Callable[[], None]) -> Awaitable[IResponse]:
             return self._send("GET", path, b"", headers, sort, heard)
 
-        response = await self._bounded(silence, read)
-        self._trace(f"< {response.code} (the feed has ended)")
-        if response.code != HTTPStatus.OK:
+        try:
+            response = await self._bounded(silence, read)
+        finally:
+            if failed:  # it was not the connection
+                raise failed[0]
+        self._trace(f"< {response.code} (the stream has ended)")
+        if not 200 <= response.code < 300:
             raise refusal(response.code, bytes(refused), origin=self.origin, settings=self._settings)
 
     async def _bounded(self, seconds: float, work: Callable[[Callable[[], None]], Awaitable[IResponse]]) -> IResponse:
@@ -222,13 +250,49 @@ class Transport:
             heard()
             take(chunk)
 
-        await collect(response, take_chunk)
+        await _deliver(response, take_chunk)
         return response
 
     def _add(self, body: bytearray, chunk: bytes) -> None:
         if len(body) + len(chunk) > MAX_RESPONSE_BYTES:
             raise Garbage(f"{self.origin} answered with more than {MAX_RESPONSE_BYTES} bytes", "Ask for less at once.")
         body += chunk
+
+
+class _Body(BodyProtocol):
+    """Gives a body's pieces to `take`; `done` fires at its end. Cancelling it, or an error, closes the connection."""
+
+    def __init__(self, take: Take) -> None:
+        self.done: Deferred[None] = Deferred(lambda _: self._close())
+        self._take = take
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.done.called:
+            return
+        try:
+            self._take(data)
+        except Exception:
+            self.done.errback(Failure())
+            self._close()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.done.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.done.callback(None)
+        else:
+            self.done.errback(reason)
+
+    def _close(self) -> None:
+        transport: Any = self.transport  # which mypy takes from zope's interface
+        if transport is not None:
+            transport.loseConnection()
+
+
+def _deliver(response: Any, take: Take) -> Deferred[None]:
+    body = _Body(take)
+    response.deliverBody(body)
+    return body.done
 
 
 def _headers(response: IResponse) -> dict[str, str]:

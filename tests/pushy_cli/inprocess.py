@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+from twisted.internet.task import deferLater
+from twisted.internet.tcp import Client
 
 from pushy_cli.main import cli
 from pushy_cli.session import Place, Session, guarded
@@ -58,9 +60,17 @@ class InProcess:
         try:
             status = await guarded(session, asked[0][1])
         finally:
-            if "client" in session.__dict__:
-                await session.client._agent._pool.closeCachedConnections()
+            await self._close(session)
         return Result(status=status, out=_text(out), err=_text(err))
+
+    async def _close(self, session: Session) -> None:
+        """Close what the program's end would; a request that was given up is still on its way to do so."""
+        if "client" in session.__dict__:
+            pool = session.client._agent._pool
+            await pool.closeCachedConnections()
+            while any(isinstance(reader, Client) for reader in self._reactor.getReaders()):
+                await deferLater(self._reactor, 0.001)
+                await pool.closeCachedConnections()
 
 
 def _stream() -> io.TextIOWrapper:

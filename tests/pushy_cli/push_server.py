@@ -4,6 +4,7 @@ A job's script is a list of its states: every look at the job takes it one state
 on time. What the server should do wrong (`faults`) is a list too: each request takes one.
 """
 
+import base64
 import json
 import time
 from collections import deque
@@ -50,6 +51,14 @@ class Feed:
     content_type: str = "text/event-stream"
 
 
+@frozen(kw_only=True)
+class Follow:
+    """What one connection that follows a node's output brings; `breaks` ends it before its end."""
+
+    data: bytes
+    breaks: bool = False
+
+
 @define
 class Script:
     """What a job goes through; the last state stays."""
@@ -74,6 +83,11 @@ class PushServer:
         self.jobs: dict[str, Script] = {}
         self.next_job: list[dict[str, Any]] = [{"status": "complete"}]
         self.outputs: dict[tuple[str, str], bytes] = {}
+        self.follows: dict[tuple[str, str], deque[Follow]] = {}
+        self.ranges: list[str | None] = []
+        """What was asked for of outputs that were followed."""
+
+        self.problem: str | None = None
         self.node_states: dict[str, tuple[str, str]] = {}
         self.on_look: Callable[[], None] = lambda: None
         self.feeds: dict[str, deque[Feed]] = {}
@@ -250,12 +264,18 @@ class PushServer:
         return None
 
     def _start(self, request: Any, wanted: dict[str, Any]) -> bytes:
+        if not self.offers_more and "output_limit" in wanted:
+            return self._error(request, 400, "invalid key supplied")
+        if not self.offers_more and not isinstance(wanted.get("capture_output", False), bool):
+            return self._error(request, 400, "capture_output: expected true or false, got a string")
+        if wanted.get("output_limit", 0) > 64 * 1024 * 1024:
+            return self._error(request, 400, "output_limit: expected at most 67108864 bytes")
         self.add_job(JOB_ID, *self.next_job, **wanted)
         request.setResponseCode(201)
         host = request.getHeader("host")
         return json.dumps({"uri": f"https://{host}/organizations/{ORGANIZATION}/pushy/jobs/{JOB_ID}"}).encode()
 
-    def _look(self, request: Any, parts: list[str]) -> bytes:
+    def _look(self, request: Any, parts: list[str]) -> Any:
         match parts:
             case ["jobs"]:
                 return self._list(request)
@@ -265,6 +285,12 @@ class PushServer:
                     answer.pop("reasons", None)
                 self.on_look()
                 return json.dumps(answer).encode()
+            case ["jobs", job_id, "output"] if self.offers_more and job_id in self.jobs:
+                return self._groups(request)
+            case ["jobs", _, "output", node, channel] if (
+                self.follows.get((node, channel)) and b"follow" in request.args
+            ):
+                return self._follow(request, self.follows[node, channel].popleft())
             case ["jobs", job_id, "output", node, channel] if (node, channel) in self.outputs and job_id in self.jobs:
                 request.setHeader("content-type", "application/octet-stream")
                 return self.outputs[node, channel]
@@ -273,6 +299,39 @@ class PushServer:
             case ["node_states", name]:
                 return json.dumps(self._node(name)).encode()
         return self._error(request, 404, "not found")
+
+    def _groups(self, request: Any) -> bytes:
+        """Each text in two lines, as a long one comes."""
+        request.setHeader("content-type", "application/x-ndjson")
+        groups: dict[tuple[str, bytes], list[str]] = {}
+        for (node, channel), text in sorted(self.outputs.items()):
+            if request.args.get(b"channel", [channel.encode()]) == [channel.encode()]:
+                groups.setdefault((channel, text), []).append(node)
+        lines = []
+        for (channel, text), nodes in groups.items():
+            head: dict[str, Any] = {"nodes": nodes, "channel": channel, "bytes": len(text), "dropped": 0}
+            head |= {"problem": self.problem} if self.problem else {}
+            lines.append({**head, "offset": 0, "data": base64.b64encode(text[:1]).decode()})
+            lines.append({"offset": 1, "data": base64.b64encode(text[1:]).decode()})
+        return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+
+    def _follow(self, request: Any, follow: Follow) -> Any:
+        wanted = request.getHeader("range")
+        self.ranges.append(wanted)
+        request.setHeader("content-type", "application/octet-stream")
+        request.setHeader("x-pushy-output-bytes", "0")
+        if self.problem:
+            request.setHeader("x-pushy-output-problem", self.problem)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        if start:
+            request.setResponseCode(206)
+        request.write(follow.data[start:])
+        if follow.breaks:
+            transport = request.channel.transport
+            transport.unregisterProducer()  # TLS would wait for it
+            transport.loseConnection()
+            return Deferred(lambda _: None)
+        return b""
 
     def _list(self, request: Any) -> bytes:
         ids = list(reversed(self.jobs))
@@ -290,6 +349,8 @@ class PushServer:
         state = script.look() if nodes else script.states[-1]
         kept = ("command", "user", "dir", "env", "run_timeout", "capture_output", "file")
         shown = {name: script.request[name] for name in kept if name in script.request}
+        if shown.get("capture_output") == "live":
+            shown |= {"capture_output": True, "output": "live"}
         job = {"id": job_id, "run_timeout": 3600, "created_at": CREATED, "updated_at": CREATED, **shown, **state}
         if not nodes:
             job.pop("nodes", None)

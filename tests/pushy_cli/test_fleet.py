@@ -2,13 +2,17 @@
 
 import json
 import re
+import select
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 import pytest
 
 from demo.fleet import Fleet
 from demo.processes import wait_until
+from tests.pushy_cli.program import COMMAND
 from tests.pushy_cli.test_terminal import Terminal
 
 NODES = ("web1", "web2", "db1")
@@ -18,7 +22,14 @@ FAILS = "sh -c 'test -e {}/mended'"
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    whitelist = {"greet": "echo hello", "sleep": "sleep 60"}
+    whitelist = {
+        "greet": "echo hello",
+        "sleep": "sleep 60",
+        # Goes on when it may: so that what is seen before that was seen as it came.
+        "talk": f"sh -c 'echo begin; echo oops >&2; until test -e {fleet.directory}/go; do sleep .1; done; printf end'",
+        "burst": "seq 1 100000",
+        "die": "sh -c 'kill -9 $$'",
+    }
     try:
         fleet.start_server()
         for node in NODES:
@@ -60,6 +71,67 @@ def test_abort_from_the_terminal(fleet: Fleet) -> None:
     result = fleet.cli("job", "abort", "last")
     assert (result.returncode, result.stdout) == (1, "")
     wait_until(lambda: fleet.available(NODES) or None, "the node available again", seconds=30)
+
+
+@pytest.fixture
+def go(fleet: Fleet) -> Iterator[Path]:
+    """The file for which the command `talk` waits."""
+    file = fleet.directory / "go"
+    file.unlink(missing_ok=True)
+    yield file
+    file.touch()
+
+
+def test_output_as_it_comes_on_a_terminal(fleet: Fleet, go: Path) -> None:
+    environment = {**fleet.cli_environment(), "NO_COLOR": "1"}
+    words = ("job", "start", "--live", "talk", "web1", "db1")
+    terminal = Terminal(str(fleet.directory), *words, environment=environment)
+    for line in ("web1 | begin", "db1  | begin", "web1 ! oops", "db1  ! oops"):
+        terminal.until(line)
+    assert terminal.until("2 running")[-1].startswith("running  0:0")  # the live line stays below
+    assert "end" not in " ".join(terminal.lines)
+    watching = Terminal(str(fleet.directory), "job", "watch", "--live", "last", environment=environment)
+    watching.until("db1  ! oops")
+    go.touch()
+    for one in (terminal, watching):
+        assert one.end() == 0
+        assert {"web1 | end", "db1  | end"} <= set(one.lines[-4:-2])
+        assert "is complete: 2 of 2 nodes succeeded" in one.lines[-2]
+
+
+def test_output_as_it_comes_in_a_pipe(fleet: Fleet, go: Path) -> None:
+    ok(fleet, "job", "start", "--nowait", "--live", "talk", "web1")
+    call = [*COMMAND, "job", "output", "last", "web1", "--follow"]
+    with subprocess.Popen(call, env=fleet.cli_environment(), stdout=PIPE, stderr=DEVNULL) as following:
+        assert following.stdout is not None
+        assert select.select([following.stdout], [], [], 20)[0]
+        assert following.stdout.readline() == b"begin\n"
+        go.touch()
+        assert following.communicate(timeout=20)[0] == b"end"
+    assert following.returncode == 0
+    assert ok(fleet, "job", "output", "last", "--tail", "1").count("end") == 1
+    assert "web1 | end\n" in ok(fleet, "job", "start", "--live", "talk", "web1")
+
+
+def test_more_than_a_terminal_can_show(fleet: Fleet) -> None:
+    terminal = Terminal(
+        str(fleet.directory), "job", "start", "--live", "burst", *NODES, environment=fleet.cli_environment()
+    )
+    assert terminal.end() == 0
+    told = next(line for line in terminal.lines if line.startswith("... In all, "))
+    assert int(told.split()[3].replace(",", "")) > 200_000
+    assert "all of it: pushy job output " in told
+    out = fleet.cli("job", "start", "--live", "burst", *NODES).stdout
+    assert out.count("\n") == 3 * 100_000 + 3  # a pipe gets every line
+    job_id = ok(fleet, "job", "list", "--limit", "1", "-F", "names").strip()
+    assert ok(fleet, "job", "output", job_id, "web1", "--channel", "stdout").count("\n") == 100_000
+
+
+def test_how_commands_ended(fleet: Fleet) -> None:
+    assert "  failed  2  web[1-2] (signal 9 (KILL))\n" in fleet.cli("job", "start", "die", "web[1-2]").stdout
+    details = ok(fleet, "job", "status", "-L", "last").splitlines()
+    assert details[-3].split() == ["NODE", "STATUS", "EXIT", "TOOK", "REASON"]
+    assert re.fullmatch(r"web1 +failed +signal 9 \(KILL\) +\d\.\d s", details[-2])
 
 
 def test_a_user_who_may_start_jobs(fleet: Fleet) -> None:

@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 from pushy_cli.errors import CliError, Garbage, NotOffered, Refused, ServerFault, Unreachable
 from pushy_cli.following import PATIENCE, follow, pace
 from pushy_cli.standing import Standing
-from pushy_cli.starting import exit_status
+from pushy_cli.watching import exit_status
 from pushy_protocol.api import Job
 from pushy_protocol.states import NodeStatus
 
@@ -28,6 +28,7 @@ class Source:
     answers: deque[Job | CliError]
     connections: deque[list[bytes] | CliError] = field(factory=deque)
     looks: int = 0
+    with_output: bool = False
     asked_after: list[str | None] = field(factory=list)
 
     async def job(self, job_id: str) -> Job:
@@ -38,8 +39,15 @@ class Source:
         return await succeed(answer)
 
     async def feed(
-        self, job_id: str, take: Callable[[bytes], None], *, last_event_id: str | None, silence: float
+        self,
+        job_id: str,
+        take: Callable[[bytes], None],
+        *,
+        last_event_id: str | None,
+        silence: float,
+        with_output: bool = False,
     ) -> None:
+        self.with_output = with_output
         self.asked_after.append(last_event_id)
         connection = self.connections.popleft() if self.connections else NotOffered("no feed", "")
         if isinstance(connection, CliError):
@@ -63,8 +71,25 @@ class Recorder:
         self.told.append(type(error).__name__)
 
 
-def start(source: Source, clock: Clock, recorder: Recorder, interval: float | None = 1.0) -> Deferred[Job]:
-    following: Coroutine[Any, Any, Job] = follow(source, "a" * 32, clock=clock, progress=recorder, interval=interval)
+@define
+class Output:
+    """Notes what it is given."""
+
+    told: list[Any] = field(factory=list)
+
+    def take(self, node: str, channel: str, offset: int, data: bytes) -> None:
+        self.told.append((node, channel, offset, data))
+
+    def node_ended(self, node: str) -> None:
+        self.told.append(node)
+
+
+def start(
+    source: Source, clock: Clock, recorder: Recorder, interval: float | None = 1.0, output: Output | None = None
+) -> Deferred[Job]:
+    following: Coroutine[Any, Any, Job] = follow(
+        source, "a" * 32, clock=clock, progress=recorder, interval=interval, output=output
+    )
     return Deferred.fromCoroutine(following)
 
 
@@ -121,10 +146,15 @@ NOTHING: deque[Job | CliError] = deque([job("complete")])
 
 
 class FeedTests(TestCase):
-    def follow(self, *connections: list[bytes] | CliError, answers: deque[Job | CliError] = NOTHING) -> None:
+    def follow(
+        self,
+        *connections: list[bytes] | CliError,
+        answers: deque[Job | CliError] = NOTHING,
+        output: Output | None = None,
+    ) -> None:
         self.source = Source(deque(answers), connections=deque(connections))
         self.clock, self.recorder = Clock(), Recorder()
-        self.following = start(self.source, self.clock, self.recorder, None)
+        self.following = start(self.source, self.clock, self.recorder, None, output)
 
     def test_events_are_added_up_and_the_job_is_looked_at_once(self) -> None:
         self.follow([START[:9], START[9:] + VOTES, b": keep-alive\n\n", ENDED])
@@ -152,6 +182,25 @@ class FeedTests(TestCase):
         for connection in (NotOffered("", ""), Unreachable("", ""), Refused("", ""), *bad):
             self.follow(connection, answers=deque([job("running"), job("complete")]))
             self.clock.advance(1)
+            assert self.successResultOf(self.following).status == "complete"
+            assert len(self.source.asked_after) == 1
+
+    def test_output_is_passed_on(self) -> None:
+        output = Output()
+        piece = '{"node": "n2", "channel": "stdout", "offset": 3, "data": "aGkK", "timestamp": ""}'
+        gone = event(6, "run_complete", '{"node": "n2", "status": "success"}')
+        self.follow(
+            [START + VOTES, event(5, "output", piece)], [gone + ENDED + event(10, "output", piece)], output=output
+        )
+        self.clock.pump([1])
+        assert self.successResultOf(self.following).status == "complete"
+        assert self.source.with_output
+        assert self.source.asked_after == [None, "job-5"]
+        assert output.told == [("n2", "stdout", 3, b"hi\n"), "n2", ("n2", "stdout", 3, b"hi\n")]
+
+    def test_output_that_is_none(self) -> None:
+        for piece in ('{"node": "n2"}', '{"node": "", "channel": "x", "offset": 1, "data": ""}', "[]", '"'):
+            self.follow([START, event(5, "output", piece)], output=Output())
             assert self.successResultOf(self.following).status == "complete"
             assert len(self.source.asked_after) == 1
 

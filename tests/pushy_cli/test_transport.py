@@ -34,6 +34,7 @@ from pushy_cli.errors import (
     UnknownJob,
     Unreachable,
 )
+from pushy_cli.output_api import OutputServer
 from pushy_cli.tls import Policy
 from pushy_cli.transport import Transport
 from pushy_protocol.api import JobRequest
@@ -67,6 +68,7 @@ class RequestTests(TestCase):
         self.settings = evolve(SETTINGS, server_url=await self.server.listen(REACTOR, None))
         self.addCleanup(self.server.close)
         self.api = Api(transport_for(self.settings))
+        self.outputs = OutputServer(transport_for(self.settings))
 
     async def failure(self, asked: Any, kind: type[CliError]) -> str:
         error = await self.assertFailure(Deferred.fromCoroutine(asked), kind)
@@ -80,8 +82,8 @@ class RequestTests(TestCase):
         assert [job.id for job in await self.api.jobs(JobQuery())] == [JOB_ID]
         assert (await self.api.job(JOB_ID)).command == "uptime"
         self.server.outputs["a b%", "stdout"] = b"\x00\xff"
-        assert await self.api.output(JOB_ID, "a b%", "stdout") == b"\x00\xff"
-        assert await self.api.output(JOB_ID, "a b%", "stderr") is None
+        assert await self.outputs.output(JOB_ID, "a b%", "stdout") == b"\x00\xff"
+        assert await self.outputs.output(JOB_ID, "a b%", "stderr") is None
         assert (await self.api.node_state("näme?#&+")).node_name == "näme?#&+"
 
     async def test_each_status_has_its_error(self) -> None:
@@ -126,7 +128,7 @@ class RequestTests(TestCase):
             self.server.outputs[node, "stdout"] = b"same" if node != "n7" else b"other \xff"
         progress: list[tuple[int, int]] = []
         texts = await fetch(
-            self.api, JOB_ID, nodes, at_once=3, on_progress=lambda done, total: progress.append((done, total))
+            self.outputs, JOB_ID, nodes, at_once=3, on_progress=lambda done, total: progress.append((done, total))
         )
         assert {channel: {text: sorted(who) for text, who in same.items()} for channel, same in texts.items()} == {
             "stdout": {b"same": sorted(set(nodes[:19]) - {"n7"}), b"other \xff": ["n7"]},
@@ -138,10 +140,10 @@ class RequestTests(TestCase):
     async def test_one_that_cannot_be_fetched_ends_it(self) -> None:
         self.server.add_job(JOB_ID, {"status": "complete"})
         self.server.faults.extend([None, Fault(status=500), Fault(status=0), Fault(status=0)])
-        await self.failure(fetch(self.api, JOB_ID, ["a", "b"], at_once=4), ServerFault)
+        await self.failure(fetch(self.outputs, JOB_ID, ["a", "b"], at_once=4), ServerFault)
 
     async def test_nothing_to_fetch(self) -> None:
-        assert await fetch(self.api, JOB_ID, [], at_once=4) == {"stdout": {}, "stderr": {}}
+        assert await fetch(self.outputs, JOB_ID, [], at_once=4) == {"stdout": {}, "stderr": {}}
 
     async def test_who_speaks_another_protocol(self) -> None:
         port = REACTOR.listenTCP(0, Factory.forProtocol(_Greeter), interface="127.0.0.1")
