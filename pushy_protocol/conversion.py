@@ -5,7 +5,6 @@ configured is lost without a word. Only this module touches the files; what a se
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
@@ -64,8 +63,8 @@ def import_file(
     output: Path | None,
     convert: Callable[[Reading, str], Conversion],
     *,
-    out: TextIO = sys.stdout,
-    errors: TextIO = sys.stderr,
+    out: TextIO,
+    errors: TextIO,
 ) -> int:
     """Convert a file, and tell of it; the result is an exit status, 0 or :data:`INCOMPLETE`.
 
@@ -83,7 +82,7 @@ def import_file(
         text = data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{source}: expected UTF-8: {error}") from None
-    done = convert(read_values(text, file=str(source.absolute()), environment=os.environ), source.name)
+    done = convert(read_values(text, file=str(source.absolute())), source.name)
     if output is None:
         out.write(done.toml)
     else:

@@ -65,6 +65,7 @@ class Token:
 
 _SPACE = re.compile(r"(?:[ \t\r\f\v]|\\\r?\n|#[^\n]*)*")
 _BLOCK_COMMENT = re.compile(r"=begin\b.*?(?:^=end\b[^\n]*|\Z)", re.DOTALL | re.MULTILINE)
+_END = re.compile(r"__END__[ \t]*$", re.MULTILINE)
 _NAME = re.compile(r"[a-z_][A-Za-z0-9_]*(?:[?!](?!=))?")
 _CONSTANT = re.compile(r"(?:::)?[A-Z][A-Za-z0-9_]*(?:::[A-Z][A-Za-z0-9_]*)*")
 _LABEL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*[?!]?):(?!:)")
@@ -140,7 +141,7 @@ class _Scanner:
         self._heredocs = []
         while found := _BLOCK_COMMENT.match(self._text, self._at):
             self._at = min(found.end() + 1, len(self._text))
-        if re.compile(r"__END__[ \t]*$", re.MULTILINE).match(self._text, self._at):
+        if _END.match(self._text, self._at):
             self._at = len(self._text)
 
     def _next(self) -> Token:

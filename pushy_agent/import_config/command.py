@@ -1,5 +1,6 @@
 """The command line of ``pushy-agent import-config``."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def import_config(source: Path, output: Path | None) -> None:
     was converted, 3 if not, 1 if the file cannot be read or written.
     """
     try:
-        raise SystemExit(import_file(source, output, convert))
+        raise SystemExit(import_file(source, output, convert, out=sys.stdout, errors=sys.stderr))
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
     except ValueError as error:

@@ -1,5 +1,6 @@
 """``pushyd-ctl import-config``: the original's ``opscode-push-jobs-server.rb`` made into pushyd's settings."""
 
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def import_config(source: Path, output: Path | None) -> None:
     No Ruby is run: what sets a plain value is converted, every other line is named. The exit status is 0 if all of it
     was converted, 3 if not, 1 if the file cannot be read or written.
     """
-    raise SystemExit(import_file(source, output, convert))
+    raise SystemExit(import_file(source, output, convert, out=sys.stdout, errors=sys.stderr))
 
 
 def convert(reading: Reading, name: str) -> Conversion:
