@@ -7,7 +7,7 @@ the other one is a time: what was stored is read from the store, so that any num
 from collections.abc import Callable
 
 import msgspec
-from attrs import frozen
+from attrs import Factory, field, frozen
 from twisted.web.server import Request
 
 from pushyd.clock import Clock, Periodic
@@ -16,6 +16,7 @@ from pushyd.identity.authorize import Right
 from pushyd.jobs import JobService
 from pushyd.outputs import Outputs
 from pushyd.store.output_interface import OutputEvent
+from pushyd.turns import Turns
 from pushyd.web.app import Api, Call
 from pushyd.web.jobs import job_shape, unknown_job
 from pushyd.web.requests import argument
@@ -38,6 +39,7 @@ class FeedRoutes:
     clock: Clock
     now: Callable[[], float]
     keep_alive_seconds: float
+    turns: Turns = field(init=False, default=Factory(lambda self: Turns(self.clock), takes_self=True))
 
     def add_to(self, api: Api) -> None:
         """Serve the feeds."""
@@ -123,6 +125,7 @@ class FeedRoutes:
         beat.start()
         try:
             await feed.changed()
+            await self.turns.mine()
         finally:
             beat.stop()
 
