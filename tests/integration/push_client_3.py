@@ -3,6 +3,7 @@
 import base64
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from tests.integration.push_channel_2x import KEYS, Keys
@@ -41,10 +42,10 @@ class OutputClient(PushClient):
 class Stream:
     """One channel on its way to the server: sent in a window, again from where an acknowledgement shows a hole."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, stored: int = 0) -> None:
+        """:param stored: how much of it is believed to be stored"""
         self.data = data
-        self.sent = 0
-        self.stored = 0
+        self.sent = self.stored = stored
         self.moved_at = time.monotonic()
 
     @property
@@ -79,13 +80,15 @@ def deliver(
     *,
     chunk: int = CHUNK_BYTES,
     within: float = 60,
+    stored: Mapping[str, int] = MappingProxyType({}),
     between: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
     """Send outputs whole, however often parts of them have to be sent again; what else was heard meanwhile.
 
+    :param stored: how much of each is believed to be stored
     :param between: called between two messages of the server
     """
-    streams = {channel: Stream(data) for channel, data in texts.items()}
+    streams = {channel: Stream(data, stored.get(channel, 0)) for channel, data in texts.items()}
     end = time.monotonic() + within
     others = []
     while not all(stream.done for stream in streams.values()):
