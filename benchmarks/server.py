@@ -68,9 +68,11 @@ class Api:
         """What the API answers."""
         return self._json(self.open("GET", path), 200)
 
-    def start_job(self, nodes: Sequence[str], *, capture: bool = False, command: str = "true") -> str:
-        """The id of a new job."""
-        body = json.dumps({"command": command, "nodes": nodes, "capture_output": capture}).encode()
+    def start_job(
+        self, nodes: Sequence[str], *, capture: bool = False, command: str = "true", **options: object
+    ) -> str:
+        """The id of a new job; `options` are those of the request."""
+        body = json.dumps({"command": command, "nodes": nodes, "capture_output": capture, **options}).encode()
         uri: str = self._json(self.open("POST", "pushy/jobs", body), 201)["uri"]
         return uri.rpartition("/")[2]
 

@@ -123,6 +123,9 @@ class Node:
             counts["refused"] += 1
             print(f"{self._name}: {error}", file=sys.stderr)
             return
+        self._do(command, timestamp, counts)
+
+    def _do(self, command: messages.ServerCommand, timestamp: str, counts: Counter[str]) -> None:
         match command:
             case messages.Commit() if self._state == "idle":
                 self._job, self._state, self._has_output = command.job_id, "committed", command.capture

@@ -152,8 +152,8 @@ class Swarm:
         self._beats = due
 
 
-def main() -> None:
-    """Be a swarm."""
+def arguments_of_swarm() -> argparse.ArgumentParser:
+    """What a swarm is told when it is started."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True, help="of the organization: https://HOST:PORT/organizations/ORG")
     parser.add_argument("--ca", help="a CA to trust, in PEM")
@@ -164,16 +164,26 @@ def main() -> None:
     parser.add_argument("--interval", type=float, help="seconds between heartbeats (default: what the server says)")
     parser.add_argument("--output", type=int, default=2048, help="bytes that a command writes, where they are wanted")
     parser.add_argument("--requests", type=int, default=16, help="configurations that are fetched at a time")
-    arguments = parser.parse_args()
+    return parser
+
+
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    """What its nodes have in common."""
     url = urlsplit(arguments.url)
     line = "What a command says, in lines of seventy-two characters; this is one.\n"
-    plan = Plan(
+    return Plan(
         url=url,
         tls=create_default_context(cafile=arguments.ca) if url.scheme == "https" else None,
         version=arguments.version,
         interval=arguments.interval,
         output=json.dumps((line * (arguments.output // len(line) + 1))[: arguments.output]),
     )
+
+
+def main() -> None:
+    """Be a swarm."""
+    arguments = arguments_of_swarm().parse_args()
+    plan = plan_of(arguments)
     numbers = range(arguments.first, arguments.first + arguments.count)
     primes = load_primes(arguments.primes, numbers.stop)
     nodes = [Node(plan, node_name(number), private_key(primes, number)) for number in numbers]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,12 +19,21 @@ class Swarms:
     """As many processes as the nodes need."""
 
     def __init__(
-        self, server: Server, primes: Path, count: int, *, version: str = "2.0", interval: float | None = None
+        self,
+        server: Server,
+        primes: Path,
+        count: int,
+        *,
+        version: str = "2.0",
+        interval: float | None = None,
+        kind: str = "benchmarks.swarm",
+        options: Sequence[str] = (),
     ) -> None:
+        """:param kind: the module that is such a process, and `options` of its own"""
         self.count = count
         processes = -(-count // _NODES_PER_PROCESS)
         each = -(-count // processes)
-        arguments = ["--url", server.url, "--primes", str(primes), "--version", version]
+        arguments = ["--url", server.url, "--primes", str(primes), "--version", version, *options]
         if server.tls:
             arguments += ["--ca", str(server.fleet.state / "ca.pem")]
         if interval:
@@ -32,7 +41,7 @@ class Swarms:
         self._processes = [
             subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "benchmarks.swarm", *arguments),
+                    *(sys.executable, "-m", kind, *arguments),
                     *("--first", str(first), "--count", str(min(each, count - first))),
                 ],
                 stdin=subprocess.PIPE,
@@ -98,10 +107,17 @@ class Swarms:
 
 @contextmanager
 def running_swarms(
-    server: Server, primes: Path, count: int, *, version: str = "2.0", interval: float | None = None
+    server: Server,
+    primes: Path,
+    count: int,
+    *,
+    version: str = "2.0",
+    interval: float | None = None,
+    kind: str = "benchmarks.swarm",
+    options: Sequence[str] = (),
 ) -> Iterator[Swarms]:
     """Nodes that are ready to come online."""
-    swarms = Swarms(server, primes, count, version=version, interval=interval)
+    swarms = Swarms(server, primes, count, version=version, interval=interval, kind=kind, options=options)
     try:
         yield swarms
     finally:

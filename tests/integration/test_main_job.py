@@ -55,7 +55,7 @@ def test_a_job_succeeds_everywhere_and_its_output_is_shown(fleet: Fleet) -> None
 def test_a_command_that_fails_says_how(fleet: Fleet) -> None:
     result = fleet.cli("job", "start", "--capture", "fail", "n1")
     assert result.returncode == 1
-    assert "exit status 7" in result.stdout + result.stderr
+    assert "(exit 7)" in result.stdout + result.stderr
     assert "broken" in result.stdout + result.stderr
 
 
