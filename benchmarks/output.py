@@ -7,6 +7,7 @@ says very much. Printed are the server's processor time, its memory, and the tim
 
 import argparse
 import base64
+import json
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,11 +29,14 @@ def many(server: Server, swarms: Swarms, nodes: int, lines: int) -> None:
         job = api.start_job([node_name(number) for number in range(nodes)], capture=True)
         delays: list[float] = []
         with api.open("GET", f"pushy/job_status_feed/{job}?output=true") as feed:
-            for name, data in events(feed):
-                if name == "output":
-                    now = time.monotonic()
-                    said = base64.b64decode(data["data"]).splitlines()
-                    delays += [now - float(line.split()[0]) for line in said]
+            rest = b""
+            while piece := feed.read1(2**16):
+                now = time.monotonic()
+                *whole, rest = (rest + piece).split(b"\n\n")
+                for event in whole:
+                    if event.startswith(b"event: output"):
+                        said = base64.b64decode(json.loads(event.rpartition(b"\ndata: ")[2])["data"])
+                        delays += [now - float(line.split()[0]) for line in said.splitlines()]
         took, cpu = time.monotonic() - began, cpu_seconds(server.pid) - cpu
     counts = swarms.report()
     delays.sort()

@@ -104,16 +104,20 @@ class FeedRoutes:
             changes, end, closed = feed.changes, feed.end, feed.closed
             settled = self.outputs.settled(job_id)
             found = await self.outputs.events(job_id, time, _BYTES_AT_ONCE)
+            texts = []
             for output in found:
                 if settled is not None and output.at >= settled:
                     break
                 place, text = _events_until(feed, place, end, output.at)
                 time = output.at
-                await body.send(text + _output_event(output))
-            if found and time >= found[-1].at:
-                continue  # there may be more
-            place, text = _events_until(feed, place, end, settled)
-            await body.send(text)
+                texts += [text, _output_event(output)]
+            has_more = bool(found) and time >= found[-1].at
+            if not has_more:
+                place, text = _events_until(feed, place, end, settled)
+                texts.append(text)
+            await body.send(b"".join(texts))
+            if has_more:
+                continue
             if closed and place >= end and settled is None:
                 return
             if feed.changes == changes:
