@@ -24,7 +24,7 @@ from pushy_agent.connection import Channels
 from pushy_agent.conversation import Conversation
 from pushy_agent.heartbeat import SequenceGuard
 from pushy_agent.http import SignedClient, Trust
-from pushy_agent.job import Exit, Kind, Say
+from pushy_agent.job import Exit, Idle, Kind, Say
 from pushy_agent.jobfile import JobFiles
 from pushy_agent.link import Link
 from pushy_agent.order import Order, OrderDesk
@@ -38,6 +38,7 @@ from pushy_agent.streams import Streams
 from pushy_agent.watchdog import Watchdog
 from pushy_agent.worker import Worker
 from pushy_protocol.messages import Commit, ServerCommand, ServerHeartbeat
+from pushy_protocol.systemd import Systemd
 from pushy_protocol.zeromq import Context
 
 _REAP_SECONDS = 5.0
@@ -56,6 +57,7 @@ class Surroundings:
     uid: int = field(factory=os.geteuid)
     now: Callable[[], float] = time.time
     jitter: Callable[[], float] = field(factory=lambda: random.SystemRandom().random)
+    systemd: Systemd = field(factory=Systemd)
 
 
 class AgentService(Service):
@@ -145,8 +147,16 @@ class AgentService(Service):
 
     def reload(self) -> None:
         """Read the settings again, and the server's configuration with them; bad ones change nothing."""
+        self._surroundings.systemd.reloading()
         if self._settings.reload():
             self._link.renew("the settings have been read again")
+        self._surroundings.systemd.reloaded()
+
+    async def idle(self) -> None:
+        """Wait until there is no job that a stop would end."""
+        if not isinstance(self._worker.state, Idle):
+            self.log.info("The agent ends when the job that it has is over")
+        await self._worker.idle()
 
     def renew(self) -> None:
         """Read the server's configuration again."""
@@ -162,8 +172,10 @@ class AgentService(Service):
             await self._spool.keep(Say(kind=Kind.FAILED, job_id=job_id, reason="agent_restarted", exit=how))
         if self.running:
             self._link.start()
+            self._surroundings.systemd.ready(self._reactor)
 
     async def _stop(self) -> None:
+        self._surroundings.systemd.stopping()
         await self._worker.stop(self._settings.config.stop_grace)
         await self._sender.drain(_DRAIN_SECONDS)
         self._link.stop()

@@ -3,12 +3,14 @@
 Whatever is wrong with them ends the start with one line and status 1.
 """
 
+import atexit
 import os
 import shlex
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,17 +18,23 @@ from types import FrameType
 from typing import Any
 
 from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
+from twisted.python.logfile import LogFile
 
 from pushy_agent.config import Config, ConfigError, load
 from pushy_agent.logs import make_observer, open_log
 from pushy_agent.whitelist import Entry, Whitelist
+from pushy_protocol.systemd import Systemd
 
 DEFAULT_CONFIG = "/etc/pushy/pushy-agent.toml"
 DEFAULT_LOGFILE = "pushy-agent.log"
 """Where a daemon logs that was not told where."""
+RESTART = 75
+"""Exit status of an agent that wants to be started again; of sysexits.h, "try again"."""
 
 # The settings that options go before, by the names of both.
 _SETTINGS = {
@@ -168,6 +176,7 @@ class Agent(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
         self._options = options
         self._signals: dict[signal.Signals, Callable[[], None]] = {}
+        self._log: LogFile | None = None
 
     def on_signal(self, number: signal.Signals, call: Callable[[], None]) -> None:
         """Have something called, safely outside of the signal handler, when a signal comes."""
@@ -183,11 +192,17 @@ class Agent(MultiService):
         """Join an application, which twistd asks next where to log."""
         if isinstance(parent, Componentized) and not self._options.logs_elsewhere:
             try:
-                stream = open_log(self._options.log_path)
+                stream: Any = open_log(self._options.log_path)
             except OSError as error:
                 raise SystemExit(f"pushy-agent: logfile: {error.filename}: {error.strerror}") from None
+            self._log = stream if isinstance(stream, LogFile) else None
             parent.setComponent(ILogObserver, make_observer(self._options.config.log_level, stream))
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def reopen_log(self) -> None:
+        """Go on in a new file, if the log's was moved away."""
+        if self._log is not None:
+            self._log.reopen()
 
 
 def _call(call: Callable[[], None], _number: int, _frame: FrameType | None) -> None:
@@ -205,12 +220,37 @@ def makeService(options: Options) -> Service:
     be_monotonic(reactor)
     agent = Agent(options)
     settings = Settings(options.config, partial(options.load, lambda: options.config.node_name))
-    service = AgentService(settings, reactor, Surroundings())
-    later: Callable[..., None] = reactor.callFromThread
-    agent.on_signal(signal.SIGHUP, partial(later, service.reload))
+    # Before the environment is looked at, which jobs inherit.
+    systemd = Systemd.of(os.environ)
+    service = AgentService(settings, reactor, Surroundings(systemd=systemd))
+    concrete: Any = reactor
+    later: Callable[..., None] = concrete.callFromThread
+
+    def reload() -> None:
+        agent.reopen_log()
+        service.reload()
+
+    def restart() -> None:
+        _ = Deferred.fromCoroutine(service.idle()).addCallback(_leave, concrete)
+
+    agent.on_signal(signal.SIGHUP, partial(later, reload))
     agent.on_signal(signal.SIGUSR1, partial(later, service.renew))
+    agent.on_signal(signal.SIGUSR2, partial(later, restart))
     service.setServiceParent(agent)  # type: ignore[no-untyped-call]  # Twisted's
     return agent
+
+
+def _leave(_: object, reactor: Any) -> None:
+    # twistd knows no way to end with a status of ours.
+    atexit.register(_exit_to_restart)
+    with suppress(ReactorNotRunning):  # it is asked to stop already
+        reactor.stop()
+
+
+def _exit_to_restart() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(RESTART)
 
 
 def main() -> None:

@@ -126,6 +126,7 @@ class Worker:
         self._lock: Lock | None = None
         self._time_limit: DelayedCall | None = None
         self._stopped: Deferred[None] | None = None
+        self._idle: Deferred[None] | None = None
         self.state: State = Idle()
 
     def on_command(self, command: ServerCommand) -> None:
@@ -148,6 +149,12 @@ class Worker:
         else:
             self._feed(StopAsked())
             await stopped
+
+    async def idle(self) -> None:
+        """Wait until no job is committed or runs."""
+        if not isinstance(self.state, Idle):
+            self._idle = self._idle or Deferred()
+            await self._idle
 
     def _acknowledged(self, ack: Ack) -> None:
         if ack.job_id is None:
@@ -219,8 +226,10 @@ class Worker:
             self._lock = None
         for effect in effects:
             self._carry_out(effect)
-        if self._stopped is not None and not self._stopped.called and isinstance(self.state, Idle):
-            self._stopped.callback(None)
+        if isinstance(self.state, Idle):
+            for waiting in (self._stopped, self._idle):
+                if waiting is not None and not waiting.called:
+                    waiting.callback(None)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -19,8 +19,9 @@ from twisted.logger import Logger
 
 from pushy_protocol import api as shapes
 from pushy_protocol.keys import public_pem
+from pushy_protocol.systemd import Systemd
 from pushy_protocol.zeromq import Context
-from pushyd.api_endpoint import api_endpoint
+from pushyd.api_endpoint import Tls, api_endpoint
 from pushyd.broker.command import CommandChannel
 from pushyd.broker.heartbeat import HeartbeatPublisher
 from pushyd.broker.zap import Authenticator
@@ -68,10 +69,12 @@ class PushServer(Service):
         lock: int,
         now: Callable[[], float],
         failed: Callable[[], None],
+        systemd: Systemd,
     ) -> None:
         """:param lock: the descriptor that holds the lock of the state directory
         :param now: seconds since the epoch
         :param failed: called where the server could not start
+        :param systemd: is told when the server is ready
         """
         self._reactor = reactor
         self._settings = settings
@@ -79,6 +82,8 @@ class PushServer(Service):
         self._lock = lock
         self._now = now
         self._failed = failed
+        self._systemd = systemd
+        self._tls: Tls | None = None
         self._incarnation_id = str(uuid4())
         self._starting: Deferred[None] | None = None
         self._started = AsyncExitStack()
@@ -91,13 +96,30 @@ class PushServer(Service):
     def stopService(self) -> Deferred[None]:
         """Stop; the Deferred fires when everything is written."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types here
+        self._systemd.stopping()
         if self._starting:
             self._starting.cancel()
         return Deferred.fromCoroutine(self._started.aclose())
 
+    def reload(self) -> None:
+        """Read the certificate of the API again, for the connections to come; one that cannot be used changes nothing.
+
+        What the settings say takes a restart, which jobs survive.
+        """
+        self._systemd.reloading()
+        try:
+            if self._tls:
+                self._tls.reload()
+                self.log.info("The API's certificate has been read again; settings take a restart")
+        except ValueError as error:
+            self.log.warn("The API goes on with the certificate that it has: {error}", error=error)
+        finally:
+            self._systemd.reloaded()
+
     async def _start(self) -> None:
         try:
             await self._start_in_order()
+            self._systemd.ready(self._reactor)
         except CancelledError:
             self.log.info("pushyd was stopped while it started")
         except (StartError, StateDirError, StoreUnavailable, CannotListenError) as error:
@@ -323,7 +345,9 @@ class PushServer(Service):
 
     async def _open_api(self, api: Api) -> None:
         try:
-            endpoint = api_endpoint(self._reactor, self._settings, self._state)
+            if self._settings.api_endpoint is None:
+                self._tls = Tls(self._state)
+            endpoint = api_endpoint(self._reactor, self._settings, self._tls)
         except ValueError as error:
             raise StartError(str(error)) from None
         port = await endpoint.listen(api.site())

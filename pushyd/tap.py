@@ -11,6 +11,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.python import usage
 
+from pushy_protocol.systemd import Systemd
 from pushyd.config import HELP, ConfigError, Settings, load
 
 
@@ -51,6 +52,7 @@ def makeService(options: Options) -> Service:
         raise SystemExit(f"pushyd: {error}") from None
     concrete: Any = reactor
     be_monotonic(concrete)
+    systemd = Systemd.of(os.environ)
 
     def failed() -> None:
         # twistd ends with 0 whatever happened; who supervises it has to know better.
@@ -63,7 +65,11 @@ def makeService(options: Options) -> Service:
     # The reactor's own handler has twistd end by the signal; to be asked to stop is no failure. It is in place only
     # once the reactor runs.
     concrete.callWhenRunning(signal.signal, signal.SIGTERM, lambda *_: concrete.callFromThread(concrete.stop))
-    return PushServer(reactor=concrete, settings=settings, state=state, lock=held, now=time.time, failed=failed)
+    server = PushServer(
+        reactor=concrete, settings=settings, state=state, lock=held, now=time.time, failed=failed, systemd=systemd
+    )
+    concrete.callWhenRunning(signal.signal, signal.SIGHUP, lambda *_: concrete.callFromThread(server.reload))
+    return server
 
 
 def _exit_with_failure() -> None:
@@ -74,7 +80,17 @@ def _exit_with_failure() -> None:
 
 def main() -> None:
     """``pushyd …`` is ``twistd --nodaemon --pidfile= pushyd …``."""
-    from twisted.scripts.twistd import run
+    from twisted.application import app
+    from twisted.application.service import ServiceMaker
+    from twisted.scripts import twistd
+
+    ours = ServiceMaker("pushyd", __name__, "", "pushyd")
+    server_options: Any = twistd.ServerOptions  # type: ignore[attr-defined]  # not exported by name, but documented
+
+    class OurOptions(server_options):  # type: ignore[misc]  # as above
+        """Knows this one plugin: to look for all of them would write a cache of them where nothing may be written."""
+
+        _getPlugins = staticmethod(lambda _interface: [ours])
 
     sys.argv[1:1] = ["--nodaemon", "--pidfile=", "pushyd"]
-    run()
+    app.run(twistd.runApp, OurOptions)

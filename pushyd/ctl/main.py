@@ -21,9 +21,18 @@ from pushyd.state_dir import lock, lock_is_held, open_state_dir
 from pushyd.store.direct import finish, migrate_now
 from pushyd.store.schema import jobs, unfinished
 
+INSTALLED_CONFIG = Path("/etc/pushy/pushyd.toml")
+"""Where the package has them."""
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("--config", "-c", type=FILE, envvar="PUSHYD_CONFIG", help="TOML file of the server's settings.")
+@click.option(
+    "--config",
+    "-c",
+    type=FILE,
+    envvar="PUSHYD_CONFIG",
+    help=f"TOML file of the server's settings (default: {INSTALLED_CONFIG}, if it is there).",
+)
 @click.option("--state-dir", help="The state directory, instead of that in the settings.")
 @click.option("--database-url", help="The database, instead of that in the settings.")
 @click.version_option(package_name="pushy", prog_name="pushyd-ctl")
@@ -34,6 +43,8 @@ def cli(context: click.Context, config: Path | None, state_dir: str | None, data
         return  # it is about no server that is there
     given = {"state_dir": state_dir, "database_url": database_url}
     overrides = {name: value for name, value in given.items() if value is not None}
+    if config is None and INSTALLED_CONFIG.exists():
+        config = INSTALLED_CONFIG
     context.obj = open_server(config, overrides, user=user_id())
 
 

@@ -87,6 +87,19 @@ def test_the_service_brings_its_log(config: Path, tmp_path: Path) -> None:
     assert ended.value.code == f"pushy-agent: logfile: {tmp_path}/none/agent.log: No such file or directory"
 
 
+def test_a_log_that_was_moved_away_is_begun_anew(config: Path, tmp_path: Path) -> None:
+    agent: Any = makeService(parse("-c", config, "-L", tmp_path / "agent.log"))
+    agent.setServiceParent(Application("pushy-agent"))
+    (tmp_path / "agent.log").rename(tmp_path / "agent.log-20260131")
+    assert not (tmp_path / "agent.log").exists()
+    agent.reopen_log()
+    assert (tmp_path / "agent.log").exists()
+    agent._log.close()
+    elsewhere: Any = makeService(parse("-c", config))
+    elsewhere.setServiceParent(Application("pushy-agent"))
+    elsewhere.reopen_log()
+
+
 @pytest.mark.parametrize(
     ("arguments", "twistd", "expected"),
     [
