@@ -5,7 +5,11 @@ BIN    := $(VENV)/bin
 # Re-made when the lock or the metadata change.
 STAMP  := $(VENV)/.installed
 
-.PHONY: help venv demo demo-chef test interop contrib bench lint format docs html lock clean
+# Where the packages are built and left.
+DEB ?= build/deb
+DEB_TIME := $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
+
+.PHONY: help venv demo demo-chef test interop contrib bench lint format docs html lock deb clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -60,6 +64,19 @@ html: venv ## make the documentation as a site, in build/html; every warning and
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --all-extras \
 		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra build \
+		--constraint requirements.lock --custom-compile-command "make lock" \
+		--output-file requirements-install.lock pyproject.toml
+
+# From a copy, for it leaves much behind; with what is there, also what is not committed. VERSION=… is for tests.
+deb: ## build the Debian packages into build/deb, and check them (apt-get build-dep . && apt-get install lintian before)
+	rm -rf $(DEB) && mkdir -p $(DEB)/pushy
+	git ls-files -z --cached --others --exclude-standard | tar -c --null -T - --ignore-failed-read | tar -x -C $(DEB)/pushy
+	$(if $(VERSION),sed -i 's/^version = .*/version = "$(VERSION)"/' $(DEB)/pushy/pyproject.toml)
+	python3 debian/changelog.py $(DEB)/pushy $(DEB_TIME) > $(DEB)/pushy/debian/changelog
+	cd $(DEB)/pushy && SOURCE_DATE_EPOCH=$(DEB_TIME) dpkg-buildpackage --no-sign
+	rm -r $(DEB)/pushy
+	lintian --fail-on error,warning $(DEB)/*.changes
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
