@@ -209,7 +209,11 @@ class Story:
 
     def _run_jobs(self) -> None:
         said = self._pushy("job", "start", "--capture", "who", *AGENTS)
-        self._ok("a job runs on both nodes, and its output comes back", "root" in said and "2 of 2 nodes succeeded" in said, said)
+        self._ok(
+            "a job runs on both nodes, and its output comes back",
+            "root" in said and "2 of 2 nodes succeeded" in said,
+            said,
+        )
         said = self._pushy("job", "start", "rm -rf /", "node-1", check=False)
         self._ok("what the whitelist does not have is refused", "not_whitelisted" in said, said)
 
