@@ -31,6 +31,7 @@ class Bench:
 
     wanted: frozenset[str]
     tenth: bool
+    largest: int
     idle_seconds: float
     primes: Path
     version: str
@@ -71,7 +72,7 @@ class Bench:
             "idle": lambda server, swarms: rows.idle(server, swarms, seconds=self.idle_seconds),
             "restart": rows.restart,
         }
-        if not self.wanted.intersection(wanted):
+        if size > self.largest or not self.wanted.intersection(wanted):
             return
         with (
             self._server(size, tls=tls) as server,
@@ -127,6 +128,7 @@ def main() -> int:
     known = dict.fromkeys(row for row, _ in GOALS) | {"job, 2 KB of output": None}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"some of: {'; '.join(known)} (default: all)")
+    parser.add_argument("--largest", type=int, default=10_000, help="leave out fleets that are larger")
     parser.add_argument("--tenth", action="store_true", help="each row also at a tenth of its size")
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long 10,000 nodes are watched")
     parser.add_argument("--version", default="2.0", help="of the protocol that simulated nodes speak (default: 2.0)")
@@ -139,6 +141,7 @@ def main() -> int:
     bench = Bench(
         wanted=frozenset(arguments.rows or known),
         tenth=arguments.tenth,
+        largest=arguments.largest,
         idle_seconds=arguments.idle_seconds,
         primes=arguments.primes,
         version=arguments.version,
