@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from pushy_protocol.https import Answer, SignedClient, Unreachable
 from pushyd.identity.chef_shapes import API_VERSIONS, NotChef, read_refusal, version_for
 from pushyd.identity.interface import IdentityUnavailable
+from pushyd.identity.turns import TooMany, Turns
 
 CHEF_VERSION = "18.0.0"
 """What we say to be in `X-Chef-Version`; a Chef Server refuses clients of 10 and older."""
@@ -76,10 +76,10 @@ class ChefHttp:
         self._client = client
         self._key = key
         self._seconds = seconds
-        self._turn = DeferredSemaphore(concurrency)
+        self._turns = Turns(concurrency, waiting=_WAITING)
         self._version = API_VERSIONS[0]
         # Searches take long; who is asked about must not wait for them.
-        self._forwarding = DeferredSemaphore(_FORWARDED)
+        self._forwarding = Turns(_FORWARDED, waiting=_FORWARDED_WAITING)
         self._away: tuple[float, str] | None = None  # until when nothing is asked, and why
         self._logged: dict[str, tuple[float, int]] = {}  # complaints: when last, and how often since
 
@@ -104,9 +104,7 @@ class ChefHttp:
         :raise ChefFault: there is none
         """
         what = "an answer"
-        if len(self._forwarding.waiting) >= _FORWARDED_WAITING:
-            raise ChefFault(what, "too many wait for it")
-        await self._forwarding.acquire()
+        await _turn(self._forwarding, what)
         try:
             self._refuse_while_away(what)
             sent = {"X-Chef-Version": CHEF_VERSION, **headers}
@@ -118,7 +116,7 @@ class ChefHttp:
             self.complain(fault)
             raise fault from error
         finally:
-            self._forwarding.release()
+            self._forwarding.give_back()
 
     def complain(self, fault: ChefFault) -> None:
         """Log what is wrong with its answers: at once, and then a line a minute for each reason."""
@@ -143,10 +141,8 @@ class ChefHttp:
 
     async def _in_turn(self, path: str, what: str) -> Answer:
         self._refuse_while_away(what)
-        if len(self._turn.waiting) >= _WAITING:
-            raise ChefFault(what, "too many wait for it")
         came = self._seconds()
-        await self._turn.acquire()
+        await _turn(self._turns, what)
         try:
             self._refuse_while_away(what)  # it may have been found out meanwhile
             if self._seconds() - came > _WAIT_SECONDS:
@@ -157,7 +153,7 @@ class ChefHttp:
             self._away = self._seconds() + PAUSE_SECONDS, fault.reason
             raise fault from error
         finally:
-            self._turn.release()
+            self._turns.give_back()
         if self._away:
             self._away = None
             self.log.info("The Chef Server {url} answers again", url=self.url)
@@ -211,6 +207,17 @@ class ChefHttp:
         else:
             reason = f"HTTP {status}"
         raise ChefFault(what, reason, detail=said, status=status)
+
+
+async def _turn(turns: Turns, what: str) -> None:
+    """Wait for a turn.
+
+    :raise ChefFault: too many do
+    """
+    try:
+        await turns.take()
+    except TooMany:
+        raise ChefFault(what, "too many wait for it") from None
 
 
 def _unreachable(what: str, error: Unreachable) -> ChefFault:

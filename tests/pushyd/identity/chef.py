@@ -83,10 +83,11 @@ class ChefCase(TestCase):
         key: RSAPrivateKey | None = None,
         version: str = "1.3",
         concurrency: int = 4,
+        timeout: float = 10,
         url: str | None = None,
     ) -> ChefHttp:
         return ChefHttp(
-            client=SignedClient(self.client, self.clock, lambda: NOW, timeout=10, version=version),
+            client=SignedClient(self.client, self.clock, lambda: NOW, timeout=timeout, version=version),
             url=url or self.url,
             user=user,
             key=key or key_of(US),

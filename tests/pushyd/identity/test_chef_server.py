@@ -262,6 +262,35 @@ class BadDaysTests(ChefServerCase):
         await self.fault()
         self.assertEqual(set(self.asked()), {"web1"})
 
+    async def test_thousands_who_wait_hear_at_once_that_it_is_away(self) -> None:
+        self.chef.mood = Mood(until=Deferred())
+        came = begin(self.chef.came())
+        server = self.make_identity(self.make_http(concurrency=1))
+        asked = [begin(server.principals("acme", f"n{number}")) for number in range(3000)]
+        await came
+        with self.logged() as events:
+            self.clock.advance(10)
+            for one in asked:
+                await self.assertFailure(one, ChefFault)
+        self.assertEqual(len(texts(events, "error")), 1)
+        self.assertEqual(self.asked(), ["n0"])
+
+    async def test_who_waits_for_too_long_is_not_asked_for_any_more(self) -> None:
+        waiting: Deferred[None] = Deferred()
+        self.chef.mood = Mood(until=waiting)
+        came = begin(self.chef.came())
+        server = self.make_identity(self.make_http(concurrency=1, timeout=100))
+        first = begin(server.principals("acme", "web1"))
+        asked = [begin(server.principals("acme", f"n{number}")) for number in range(3000)]
+        await came
+        self.clock.advance(31)
+        waiting.callback(None)
+        self.assertEqual(len(await first), 1)
+        for one in asked:
+            fault = await self.assertFailure(one, ChefFault)
+            self.assertEqual(str(fault), KEY + "it is too slow")
+        self.assertEqual(self.asked(), ["web1"])
+
     async def test_a_line_a_minute(self) -> None:
         self.chef.mood = Mood(breaks_off=True)
         with self.logged() as events:
