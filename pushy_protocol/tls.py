@@ -38,10 +38,16 @@ class Policy:
         """
         self._trusted = tuple(trusted)
         self._verify = verify
+        self._creators: dict[bytes, ConnectionCreator] = {}  # Twisted asks before each request, connected or not
         _load(crypto.X509Store(), self._trusted)  # what is wrong with them is better said before a connection
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> ConnectionCreator:
         """What makes connections to that server; Twisted calls it."""
+        if hostname not in self._creators:
+            self._creators[hostname] = self._creator(hostname)
+        return self._creators[hostname]
+
+    def _creator(self, hostname: bytes) -> ConnectionCreator:
         if not self._verify:
             return Unverified(hostname)
         options = optionsForClientTLS(hostname.decode("ascii"), trustRoot=platformTrust())
@@ -55,12 +61,15 @@ class _Verified:
     def __init__(self, options: ConnectionCreator, trusted: tuple[Path, ...]) -> None:
         self._options = options
         self._trusted = trusted
+        self._is_loaded = False
 
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol, /) -> SSL.Connection:
         connection = self._options.clientConnectionForTLS(protocol)
-        store = connection.get_context().get_cert_store()
-        assert store is not None  # a new context has one
-        _load(store, self._trusted)
+        if not self._is_loaded:  # into the context, which all connections have
+            store = connection.get_context().get_cert_store()
+            assert store is not None
+            _load(store, self._trusted)
+            self._is_loaded = True
         return connection
 
 

@@ -60,7 +60,7 @@ def test_never_more_at_a_time_than_there_are(count: int, steps: list[str]) -> No
         if step == "take" and len(waiting) < 5:
             waiting.append(turns.take())
         elif step == "give back" and having:
-            having.pop()
+            _ = having.pop()
             turns.give_back()
         elif step == "cancel" and waiting:
             gone = waiting.pop()
