@@ -211,9 +211,11 @@ class Kept:
                     yield _File(path, int(start), status.st_size)
 
     def _write(self, data: memoryview) -> int:
-        if not self._tail_limit and self._written >= self._head_limit:
-            self._written += len(data)
-            return len(data)
+        if self._written >= self._head_limit and len(data) > self._tail_limit:
+            # What would be left behind at once is not written. A file begins after it.
+            self._close()
+            self._written += len(data) - self._tail_limit
+            return len(data) - self._tail_limit
         if self._open == -1:
             self._make_file()
         file = self._files[-1]

@@ -22,11 +22,12 @@ PIPE_SIZE = 1024 * 1024
 when reading ends."""
 
 PAUSE = 0.01
-"""Seconds for which a pipe that brought a lot is left alone; with :data:`BURST` this makes 100 MB a second."""
+"""Seconds for which a pipe that brought a lot is left alone; with :data:`BURST` this makes 50 MB a second."""
 
-BURST = 1024 * 1024
+BURST = 512 * 1024
 
 _READ_SIZE = 64 * 1024
+_READS = 4  # a turn of the reactor, at most
 
 
 class Sink(Protocol):
@@ -113,12 +114,17 @@ class Output:
         self._close()
 
     def _readable(self) -> None:
-        size = self._read()
-        if size == 0:
-            self._close()
-            self._closed()
-        elif size:
-            self._slow_down(size)
+        size = 0
+        for _ in range(_READS):
+            read = self._read()
+            if read == 0:
+                self._close()
+                self._closed()
+                return
+            size += read or 0
+            if read != _READ_SIZE:  # no more is there
+                break
+        self._slow_down(size)
 
     def _slow_down(self, size: int) -> None:
         now = self._clock.seconds()
