@@ -8,6 +8,7 @@ here.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import zmq
 from twisted.logger import Logger
@@ -24,6 +25,10 @@ from pushy_protocol.zeromq import Connection, Context
 _LOG_EVERY = 60.0
 # A heartbeat has some 250 bytes; whoever sends more on the open channel is cut off by ZeroMQ itself.
 _MAX_HEARTBEAT = 16 * 1024
+# On the command channel, beside a body: the header and what CURVE adds.
+_MAX_OVERHEAD = 16 * 1024
+_UNACKNOWLEDGED = 60_000
+"""Milliseconds after which a connection is lost on which the kernel's acknowledgements are due."""
 
 
 class Wire(Connection):
@@ -103,10 +108,20 @@ class Channels:
         # Queue only for a connection that stands: a send then tells whether the server has let us in, and nothing
         # that was said to a server long gone reaches the next one.
         self._commands.socket.set(zmq.IMMEDIATE, 1)
+        self._watch(self._commands.socket)
         self._commands.connect(addresses.command_addr)
         self._heartbeats.socket.set(zmq.MAXMSGSIZE, _MAX_HEARTBEAT)
         self._heartbeats.socket.set(zmq.SUBSCRIBE, b"")
         self._heartbeats.connect(addresses.out_addr)
+
+    def _watch(self, commands: Any) -> None:
+        """Have ZeroMQ notice a command channel that is dead, or out of step since a byte was damaged: it reconnects.
+
+        ZMTP's own ping would notice it too, but with it libzmq 4.3.5 aborts the process when a connection breaks at a
+        bad moment (`Assertion failed: !_io_error`).
+        """
+        commands.set(zmq.MAXMSGSIZE, self._session.max_body_size + _MAX_OVERHEAD)
+        commands.set(zmq.TCP_MAXRT, _UNACKNOWLEDGED)
 
     def _command_received(self, frames: list[bytes], _peer: str) -> None:
         try:

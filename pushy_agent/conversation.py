@@ -1,7 +1,7 @@
 """One session with the server, from the opening of its channels until another has to be agreed on.
 
 It beats, watches over the server's heartbeat, and tells when the terms should be read anew: their lifetime is over,
-the server was restarted, it is silent, or it never answered on the command channel. It goes on until it is closed,
+the server was restarted, it is silent, or it does not answer on the command channel. It goes on until it is closed,
 so that a renewal costs no heartbeat. Agreeing on terms, and trying again, is for :mod:`link`.
 """
 
@@ -17,7 +17,7 @@ from pushy_agent.clock import Clock, DelayedCall
 from pushy_agent.heartbeat import Liveness
 from pushy_agent.job import State
 from pushy_agent.sender import Sender
-from pushy_protocol.messages import ServerCommand, ServerHeartbeat
+from pushy_protocol.messages import ALIVE_INTERVALS, ServerCommand, ServerHeartbeat
 
 SPLAY = 60.0
 """Seconds over which agents spread what they ask of a server that was restarted or silent: 10,000 agents are then 170
@@ -25,6 +25,9 @@ requests a second. Until then they speak on, for a server keeps its sessions."""
 
 ANSWER_INTERVALS = 5
 """Heartbeats within which a server greets whoever connects."""
+
+ALIVE_PATIENCE = 3
+"""How many times the server may leave out what it says to show that the command channel works, where it does."""
 
 _LIFETIME_SPREAD = 0.1
 _RETRY = 0.25
@@ -71,6 +74,8 @@ class Conversation:
         :raise BootstrapError: the session's addresses are none.
         """
         self.over: Deferred[str] = Deferred()
+        self.server_is_back: Callable[[], None] = lambda: None
+        """Called when the server's heartbeat is back after a silence."""
         self.was_answered = False
         self._session = session
         self._clock = clock
@@ -87,6 +92,7 @@ class Conversation:
         )
         self._channels = open_channels(session, self._command_received, self._heartbeat_received)
         sender.attach(session, self._send)
+        self._heard = clock.seconds()  # when something came last on the command channel
         self._renewal: DelayedCall | None = None
         self._retry: DelayedCall | None = None
         self._restarted = False
@@ -128,6 +134,7 @@ class Conversation:
                 self._sender.flush()
                 if not self._sender.beat(self._job()):
                     self._beat_soon()
+                self._expect_life()
             elif was_online:
                 self.log.warn(
                     "The server's heartbeat is silent; nothing is sent until it is back ({trouble})",
@@ -143,7 +150,15 @@ class Conversation:
         if self._retry is None or not self._retry.active():
             self._retry = self._clock.callLater(_RETRY * min(1.0, self._session.heartbeat.interval), self._beat)
 
+    def _expect_life(self) -> None:
+        """A connection may be open and carry nothing, in one direction alone: only what comes shows that it works."""
+        patience = ALIVE_PATIENCE * ALIVE_INTERVALS * self._session.heartbeat.interval
+        silent = self._clock.seconds() - self._heard
+        if silent > patience and "alive" in (self._session.extensions or ()):
+            self.end(f"nothing has come on the command channel for {silent:.0f} s ({self._channels.trouble()})")
+
     def _command_received(self, command: ServerCommand) -> None:
+        self._heard = self._clock.seconds()
         if not self.was_answered:
             self.was_answered = True
             self.log.info("The server answers; the node is connected")
@@ -154,7 +169,8 @@ class Conversation:
         self._liveness.heard(self._clock.seconds())
         if self.is_online and not was_online:
             self.log.info("The server's heartbeat is back")
-            if self._renewal is not None and not self._restarted:
+            self.server_is_back()
+            if self._renewal is not None and self._renewal.active() and not self._restarted:
                 self._renewal.cancel()
                 self._renewal = None
         if heartbeat.incarnation_id != self._session.incarnation_id and not self._restarted:

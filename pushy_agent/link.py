@@ -11,8 +11,11 @@ from twisted.logger import Logger
 
 from pushy_agent import backoff
 from pushy_agent.bootstrap import BootstrapError, Session
-from pushy_agent.clock import Clock, sleep
+from pushy_agent.clock import Clock, DelayedCall, sleep
 from pushy_agent.conversation import Conversation
+
+RETURN_SPLAY = 20.0
+"""Seconds over which agents ask again that were waiting to when the server's heartbeat came back."""
 
 
 class Link:
@@ -39,6 +42,7 @@ class Link:
         self._conversation: Conversation | None = None
         self._running: Deferred[None] | None = None
         self._pause: Deferred[None] | None = None
+        self._pause_end: DelayedCall | None = None
         self._is_stopped = False
 
     @property
@@ -56,6 +60,8 @@ class Link:
         self._is_stopped = True
         if self._running is not None:
             self._running.cancel()
+        if self._pause_end is not None and self._pause_end.active():
+            self._pause_end.cancel()
         self._close()
 
     def renew(self, why: str) -> None:
@@ -90,6 +96,7 @@ class Link:
             session = await self._fetch()
             self._close()
             conversation = self._conversation = self._converse(session)
+            conversation.server_is_back = self._server_is_back
         except CancelledError:
             raise
         except BootstrapError as error:
@@ -103,6 +110,15 @@ class Link:
             return f"Not connected: {why}"
         self.log.info("Reading the configuration again: {why}", why=why)
         return None
+
+    def _server_is_back(self) -> None:
+        """The old conversation hears the server again, so there is no need to wait as for one that is away."""
+        if (pause := self._pause) is not None:
+            self._pause_end = self._clock.callLater(RETURN_SPLAY * self._jitter(), self._end_pause, pause)
+
+    def _end_pause(self, pause: Deferred[None]) -> None:
+        if pause is self._pause:
+            pause.cancel()
 
     def _close(self) -> None:
         if self._conversation is not None:

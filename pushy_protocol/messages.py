@@ -49,6 +49,10 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # Server to node
 
 
+ALIVE_INTERVALS = 10
+"""A server that offers `alive` says something to each node that it hears at least so often, in heartbeat intervals."""
+
+
 class ServerHeartbeat(_Message, frozen=True, kw_only=True, tag_field="type", tag="heartbeat"):
     """Published in clear on the heartbeat channel; `incarnation_id` changes when the server restarts."""
 

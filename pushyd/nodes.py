@@ -89,9 +89,12 @@ class NodeService:
         # it is told until then is held, for whoever has the old key is not the node any more.
         self._keys: dict[NodeRef, str] = {}
         self._held: dict[NodeRef, list[bytes]] = {}
+        # When each node was last told anything.
+        self._spoken: dict[NodeRef, float] = {}
         # The nodes in rehab, and when they were last told to abort.
         self._told: dict[NodeRef, float] = {}
         self._rehab_seconds = rehab_seconds
+        self._alive_seconds = messages.ALIVE_INTERVALS * rule.interval
         self._look_seconds = min(rehab_seconds / 4, check_seconds)
         self._looked = 0.0
         self._judge_from = 0.0
@@ -206,6 +209,8 @@ class NodeService:
             self._jobs.on_available(node, carries_on=carries_on)
         elif kind is Kind.HEARTBEAT and known.presence is Presence.IDLE and "resume" in extensions:
             self._jobs.on_heartbeat(node)
+            if now - self._spoken.get(node, now) >= self._alive_seconds:
+                self._send_to(node, self._channel.encode(messages.Ack, {}))
         if is_result:
             self._on_result(node, job_id or "")
         if output is not None:
@@ -238,6 +243,7 @@ class NodeService:
         node, session = self._nodes.get(ref), self._sessions.of(ref)
         if node is None or session is None or node.presence is _OFFLINE:
             return
+        self._spoken[ref] = self._clock.seconds()
         if self._keys.get(ref) == session.registration.curve_key:
             self._channel.send(node.route, session.session_key, body)
         else:

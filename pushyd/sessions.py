@@ -15,7 +15,7 @@ from pushy_protocol.messages import PROTOCOL_VERSION_3
 from pushyd.domain.node import NodeRef
 from pushyd.store.interface import Registration, RegistrationStore
 
-EXTENSIONS = ("facts", "output", "reasons", "results", "resume")
+EXTENSIONS = ("alive", "facts", "output", "reasons", "results", "resume")
 """What of protocol 3.0 is offered to an agent that asks for it."""
 
 _SALT_BYTES = 16

@@ -22,6 +22,7 @@ from pushyd.sessions import Sessions
 _FRAMES = 3  # the socket's identity, header, body
 _BACKLOG = 4096  # connections that wait while a fleet reconnects at once
 _UNREAD = 100  # messages of one peer that wait to be read: a flood of them waits with its sender
+_UNACKNOWLEDGED = 60_000  # milliseconds
 _LOG_SECONDS = 60.0
 _UNREAD = 32
 """Messages of one peer that wait to be read. A peer that sends more has to wait, so a fleet that says more than is
@@ -70,6 +71,8 @@ class CommandChannel:
         self._connection.socket.set(zmq.RCVHWM, _UNREAD)
         # Twice the limit: what is a little too large is refused with a word in the log, and only a flood cut off.
         self._connection.socket.set(zmq.MAXMSGSIZE, 2 * max_body_size + envelope.MAX_HEADER_BYTES)
+        # A connection whose peer's kernel acknowledges nothing any more is closed, and not in a quarter of an hour.
+        self._connection.socket.set(zmq.TCP_MAXRT, _UNACKNOWLEDGED)
 
     def listen(self, address: str) -> str:
         """Bind, and return the address.

@@ -7,14 +7,15 @@ from typing import Any, cast
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.logger import ILogObserver, capturedLogs, globalLogPublisher
 
 from pushy_agent.bootstrap import BootstrapError, Session
-from pushy_agent.conversation import ANSWER_INTERVALS, SPLAY, Conversation
+from pushy_agent.conversation import ALIVE_PATIENCE, ANSWER_INTERVALS, SPLAY, Conversation
 from pushy_agent.job import Idle, Kind, Say, State
-from pushy_agent.link import Link
+from pushy_agent.link import RETURN_SPLAY, Link
+from pushy_agent.sender import Sender
 from pushy_agent.spool import Journal, Spool
-from pushy_protocol.messages import Abort, ServerCommand, ServerHeartbeat, decode_from_node
+from pushy_protocol.messages import ALIVE_INTERVALS, Abort, ServerCommand, ServerHeartbeat, decode_from_node
 from tests.pushy_agent.test_connection import make_session
 from tests.pushy_agent.test_sender import make_sender
 from tests.pushy_agent.test_spool import at_once
@@ -216,6 +217,25 @@ def test_no_answer_on_the_command_channel(world: World) -> None:
     assert len(world.asked) == 2
 
 
+def test_a_command_channel_that_is_dead(world: World) -> None:
+    channels = world.agree(extensions=frozenset({"alive"}))
+    patience = ALIVE_PATIENCE * ALIVE_INTERVALS
+    for _ in range(2):
+        channels.answer()
+        world.beat_for(patience)
+        assert len(world.asked) == 1
+    world.beat_for(1)
+    assert len(world.asked) == 2
+
+
+@pytest.mark.parametrize("extensions", [None, frozenset({"results"})])
+def test_one_of_a_server_that_does_not_say_that_it_lives(world: World, extensions: frozenset[str] | None) -> None:
+    channels = world.agree(extensions=extensions)
+    channels.answer()
+    world.beat_for(2 * ALIVE_PATIENCE * ALIVE_INTERVALS)
+    assert len(world.asked) == 1
+
+
 def test_a_silent_server_is_told_nothing_and_asked_for_terms(world: World) -> None:
     channels = world.agree()
     channels.answer()
@@ -240,6 +260,52 @@ def test_a_server_that_is_back_is_not_asked(world: World) -> None:
     assert not world.is_online()
     world.beat_for(int(SPLAY / 2), incarnation_id="second")
     assert len(world.asked) == 2
+
+
+def test_one_that_is_back_while_it_is_asked_is_heard(world: World) -> None:
+    world.agree().answer()
+    world.clock.pump([1] * 4)
+    world.clock.advance(SPLAY / 2)
+    assert len(world.asked) == 2
+    with capturedLogs() as logged:
+        world.beat_for(3)
+    assert world.is_online()
+    assert [event["log_format"] for event in logged] == ["The server's heartbeat is back"]
+
+
+def test_one_that_is_back_is_asked_soon_and_not_after_the_whole_pause(world: World) -> None:
+    world.agree().answer()
+    world.clock.pump([1] * 4)
+    world.clock.advance(SPLAY / 2)
+    for _ in range(8):
+        world.asked[-1].errback(BootstrapError("x"))
+        world.clock.advance(60)
+    asked = len(world.asked)
+    world.jitter = 0.99  # of a pause that has its full length by now
+    world.asked[-1].errback(BootstrapError("x"))
+    world.jitter = 0.5
+    world.beat_for(2)
+    assert world.is_online()
+    world.beat_for(int(RETURN_SPLAY / 2) - 1)
+    assert len(world.asked) == asked
+    world.beat_for(1)
+    assert len(world.asked) == asked + 1
+    world.agree().answer()
+    world.beat_for(int(RETURN_SPLAY))
+    assert len(world.asked) == asked + 1
+
+
+def test_a_pause_that_is_over_by_then_is_not_ended_again(world: World) -> None:
+    world.agree().answer()
+    world.clock.pump([1] * 4)
+    world.clock.advance(SPLAY / 2)
+    world.asked[-1].errback(BootstrapError("x"))
+    world.beat_for(2)  # longer than this pause
+    asked = len(world.asked)
+    world.asked[-1].errback(BootstrapError("x"))
+    world.link.stop()
+    assert len(world.asked) == asked
+    assert world.clock.getDelayedCalls() == []
 
 
 def test_a_result_waits_until_the_heartbeat_is_back(world: World) -> None:

@@ -433,6 +433,21 @@ class CarryingOnTests(Nodes):
         self.hear(said(messages.AckRun, WEB1, JOB), route=b"web1")
         assert self.jobs.beating == [WEB1]
 
+    def test_it_hears_something_now_and_then_and_one_of_2x_does_not(self) -> None:
+        self.online(WEB1, WEB2)
+        self.pass_time(10, beating=[WEB1, WEB2])
+        assert self.channel.take() == []
+        self.pass_time(20, beating=[WEB1, WEB2])
+        sent = self.channel.take()
+        assert [(each.route, each.kind) for each in sent] == [(b"web1", ACK)] * 2
+
+    def test_not_when_it_was_told_something_else(self) -> None:
+        self.online(WEB1)
+        for _ in range(5):
+            self.pass_time(8, beating=[WEB1])
+            self.service.acknowledge(WEB1, JOB)
+        assert self.channel.take_kinds() == [ACK] * 5
+
     def test_results_are_passed_on_and_reported_also_when_they_come_again(self) -> None:
         self.online(WEB1)
         self.jobs.live.add((WEB1, JOB))
