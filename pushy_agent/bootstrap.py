@@ -111,7 +111,7 @@ class Bootstrap:
     async def _read_config(self, key: RSAPrivateKey) -> Session:
         curve = self.make_curve_keys()
         url = f"{self.server_url}/pushy/config/{quote(self.node_name, safe=':')}"
-        query = f"?ccpk={quote(curve.public, safe='')}&version={PROTOCOL_VERSION_3}"
+        query = config_query(curve)
         answer = await self.requests.request("GET", url + query, user=self.node_name, key=key)
         if answer.status != 200:
             raise (NotAccepted if answer.status == 401 else BootstrapError)(f"{url}: {answer.error()}")
@@ -177,6 +177,11 @@ class Bootstrap:
         if answer.status not in {201, 409}:
             raise BootstrapError(f"{url}, as {self.validation_client_name}: {answer.error()}")
         return answer.status == 201
+
+
+def config_query(curve: CurveKeyPair) -> str:
+    """What a request for a node's configuration asks for, behind its path."""
+    return f"?ccpk={quote(curve.public, safe='')}&version={PROTOCOL_VERSION_3}"
 
 
 def read_session(body: bytes, *, key: RSAPrivateKey, curve: CurveKeyPair, max_body_size: int | None) -> Session:

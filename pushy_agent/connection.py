@@ -93,6 +93,16 @@ class Channels:
         self._monitor.read()
         return self._commands.send([envelope.sign_hmac(self._session.session_key, body), body])
 
+    @property
+    def stands(self) -> bool:
+        """Whether the server has let us in on the command channel."""
+        return self._monitor.stands()
+
+    @property
+    def refusal(self) -> str:
+        """What was refused last, on either channel, and why; empty where nothing was."""
+        return self._refusal
+
     def trouble(self) -> str:
         """How the command channel stands, in an operator's words, and what was refused last on either channel."""
         return self._monitor.trouble() + (f"; refused: {self._refusal}" if self._refusal else "")

@@ -35,6 +35,11 @@ class Monitor:
         self.read()
         return f"{self._address}: {self._state}"
 
+    def stands(self) -> bool:
+        """Whether the handshake has succeeded, and the connection lasts."""
+        self.read()
+        return self._state == _STANDS
+
     def read(self) -> None:
         """Take note of what has happened."""
         for _ in range(_MAX_EVENTS):

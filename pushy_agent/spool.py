@@ -44,6 +44,26 @@ class InUse(OSError):
     """Another agent has the journal open."""
 
 
+def is_in_use(path: Path) -> bool:
+    """Whether an agent has the journal at `path` open."""
+    try:
+        lock = os.open(_lock_of(path), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _lock_of(path: Path) -> Path:
+    # A file of its own: the journal's is another one after each rewriting.
+    return path.with_suffix(".lock")
+
+
 class _Started(msgspec.Struct, frozen=True, tag="started"):
     job_id: str
 
@@ -85,10 +105,7 @@ class Journal:
         :raise OSError: it cannot be read or written.
         """
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A file of its own: the journal's is another one after each rewriting.
-        self._lock = os.open(
-            self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        self._lock = os.open(_lock_of(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

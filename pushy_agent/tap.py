@@ -78,6 +78,7 @@ class Options(usage.Options):
 
     optFlags = [  # noqa: RUF012 - Twisted's way
         ["check-config", None, "Check the settings and the whitelist, print what is allowed, and exit"],
+        ["doctor", None, "Check all that lies between this node and its server, once, say what to do, and exit"],
     ]
 
     config: Config
@@ -107,6 +108,10 @@ class Options(usage.Options):
                 kind = "names like" if entry.pattern else "name"
                 print(f"{kind} {entry.name!r}: {describe(entry, entry.words)}")  # noqa: T201
             raise SystemExit(0)
+        if self["doctor"]:
+            from pushy_agent.doctor import run
+
+            raise SystemExit(run(self.config))
 
     def load(self, fqdn: Callable[[], str]) -> Config:
         """The settings, as they are now.

@@ -54,6 +54,8 @@ class PushServer:
     max_body_size = 65536
     extensions: list[str] | None = None
     lifetime = 3600
+    admits = True
+    heartbeat_key = SERVER_KEY
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -116,7 +118,7 @@ class PushServer:
         body = messages.encode(
             messages.ServerHeartbeat(server="test", incarnation_id=self.incarnation_id, **self._stamp())
         )
-        self._publisher.send([envelope.sign_rsa(SERVER_KEY, body), body])
+        self._publisher.send([envelope.sign_rsa(self.heartbeat_key, body), body])
 
     def send(self, node: str, kind: Callable[..., ServerCommand], **fields: Any) -> None:
         """Send a command to a node that is connected."""
@@ -149,7 +151,7 @@ class PushServer:
 
     def _zap_asked(self, frames: list[bytes], _peer: str) -> None:
         identity, empty, version, request_id, *_, key = frames
-        node = self._admitted.get(key)
+        node = self._admitted.get(key) if self.admits else None
         status = [b"200", b"OK", node.encode()] if node else [b"400", b"unknown key", b""]
         self._zap.send([identity, empty, version, request_id, *status, b""])
 

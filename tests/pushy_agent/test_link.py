@@ -13,7 +13,6 @@ from pushy_agent.bootstrap import BootstrapError, Session
 from pushy_agent.conversation import ALIVE_PATIENCE, ANSWER_INTERVALS, SPLAY, Conversation
 from pushy_agent.job import Idle, Kind, Say, State
 from pushy_agent.link import RETURN_SPLAY, Link
-from pushy_agent.sender import Sender
 from pushy_agent.spool import Journal, Spool
 from pushy_protocol.messages import ALIVE_INTERVALS, Abort, ServerCommand, ServerHeartbeat, decode_from_node
 from tests.pushy_agent.test_connection import make_session
