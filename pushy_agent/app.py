@@ -20,6 +20,7 @@ from twisted.python.threadpool import ThreadPool
 from pushy_agent import facts, tree
 from pushy_agent.background import background, daemon_thread
 from pushy_agent.bootstrap import Bootstrap, Session
+from pushy_agent.cgroup import Groups
 from pushy_agent.connection import Channels
 from pushy_agent.conversation import Conversation
 from pushy_agent.heartbeat import SequenceGuard
@@ -75,6 +76,7 @@ class AgentService(Service):
         self._reported: dict[str, Any] = {}
         self._context: Context | None = None
         self._child: Process | None = None
+        self._groups = Groups.find()
         # One thread for the disk, so that the journal is written in order; it is there only while there is work.
         self._disk = ThreadPool(0, 1, "disk")
         config = settings.config
@@ -166,6 +168,8 @@ class AgentService(Service):
         node = self._settings.config.node_name
         for job_id in interrupted:
             await tree.end_lost(job_id, node, clock=self._reactor, term_time=TERM_TIME)
+            if self._groups and (group := self._groups.of(job_id)):
+                group.kill()  # what has cleared its environment
             self.log.warn("Job {job_id} was running when the agent died; it has failed", job_id=job_id)
             output = self._streams.totals(job_id)
             how = None if output is None else Exit(output=output)
@@ -265,7 +269,8 @@ class AgentService(Service):
     def _spawn(self, order: Order, env: Mapping[str, str], ended: Callable[[Exit], None]) -> Process:
         sinks = self._streams.begin(order) if order.streamed else None
         try:
-            self._child = Process(self._reactor, order, env, ended, sinks=sinks)
+            group = self._groups.make(order.job_id) if self._groups else None
+            self._child = Process(self._reactor, order, env, ended, sinks=sinks, group=group)
         except CannotStart:
             self._streams.drop(order.job_id)
             raise

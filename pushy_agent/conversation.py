@@ -131,8 +131,9 @@ class Conversation:
         try:
             was_online = self.is_online
             if self._liveness.check(self._clock.seconds()):
-                self._sender.flush()
-                if not self._sender.beat(self._job()):
+                # Never a heartbeat before the results, where the connection has come to be just now: to the server a
+                # new process that does nothing has lost its job.
+                if not (self._sender.flush() and self._sender.beat(self._job())):
                     self._beat_soon()
                 self._expect_life()
             elif was_online:

@@ -5,8 +5,9 @@ and exec, so that a command that cannot be started is an exception here). The ch
 with: a zombie keeps its process id, and with it the group's, from being given to a stranger whom we would then kill.
 
 The job has ended when the child has exited; what others still hold open of its output is read for :data:`GRACE`
-seconds, and they may live on. While it is being ended it lasts until none is left of its processes (:mod:`tree`), also
-of those that have left its session.
+seconds, and they may live on. While it is being ended it lasts until none is left of its processes, also of those that
+have left its session: by its control group (:mod:`cgroup`), where it has one, and by what the kernel tells of all
+processes (:mod:`tree`).
 """
 
 import os
@@ -19,6 +20,7 @@ from functools import partial
 from twisted.logger import Logger
 
 from pushy_agent import tree
+from pushy_agent.cgroup import Group
 from pushy_agent.clock import DelayedCall, Reactor
 from pushy_agent.job import Exit
 from pushy_agent.order import Order
@@ -55,6 +57,7 @@ class Process:
         ended: Callable[[Exit], None],
         *,
         sinks: tuple[Sink, Sink] | None = None,
+        group: Group | None = None,
         term_time: float = TERM_TIME,
     ) -> None:
         """Start it.
@@ -62,6 +65,7 @@ class Process:
         :param env: its whole environment
         :param sinks: where its stdout and stderr go, when they are captured; where there are none, they are part of
             how it ended
+        :param group: the job's control group, where it has one
         :param term_time: seconds from TERM to KILL
         :raise CannotStart: it cannot be.
         """
@@ -69,7 +73,8 @@ class Process:
         self._ended = ended
         self._term_time = term_time
         self._job_id = order.job_id
-        self._child = _start(order, env)
+        self._group = group
+        self._child = _start(order, env, group)
         entry = tree.look_at(self._child.pid)
         self._began = entry.started if entry else 0
         self._ending = False
@@ -128,6 +133,7 @@ class Process:
             return
         if self._killing:
             # Those that were forked while we looked.
+            self._kill_group()
             tree.send(signal.SIGKILL, [entry.pid for entry in left])
         self._check = self._reactor.callLater(tree.CHECK_EVERY, self._await_all)
 
@@ -135,14 +141,22 @@ class Process:
         self.log.warn("Processes {left} are still there after SIGTERM, so they are killed", left=self._left())
         self._killing = True
         self._set_timer(self._term_time, self._give_up)
+        self._kill_group()
         self._signal(signal.SIGKILL)
+
+    def _kill_group(self) -> None:
+        if self._group is not None:
+            self._group.kill()
 
     def _give_up(self) -> None:
         self.log.error("Processes {left} cannot be killed; they are left", left=self._left())
         self._finish()
 
     def _members(self) -> list[tree.Entry]:
-        return tree.members(self.pid, self._began, self._job_id)
+        found = tree.members(self.pid, self._began, self._job_id)
+        known = {entry.pid for entry in found} | {os.getpid()}
+        others = [tree.look_at(pid) for pid in (self._group.pids() if self._group else ()) if pid not in known]
+        return [*found, *(entry for entry in others if entry is not None and entry.is_alive)]
 
     def _left(self) -> list[int]:
         return [entry.pid for entry in self._members()]
@@ -169,6 +183,8 @@ class Process:
         status = self._child.poll()
         if status is None:
             status = -signal.SIGKILL
+        if self._group is not None:
+            _ = self._group.remove()  # later, where a daemon lives on
         stdout, stderr = (capture.captured() for capture in self._captures) if self._captures else (None, None)
         self._ended(
             Exit(
@@ -192,7 +208,14 @@ class Process:
         self._timer = self._reactor.callLater(delay, call)
 
 
-def _start(order: Order, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+def _start(order: Order, env: Mapping[str, str], group: Group | None) -> "subprocess.Popen[bytes]":
+    if group is not None:
+        with suppress(OSError), group.entered():  # not ours any more: it does without
+            return _popen(order, env)
+    return _popen(order, env)
+
+
+def _popen(order: Order, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     output = subprocess.PIPE if order.capture else subprocess.DEVNULL
     identity = order.identity
     # Only root may set groups, and whoever is not root stays who he is.

@@ -95,8 +95,8 @@ class Sender:
         self._streams.beat()
         return told
 
-    def flush(self) -> None:
-        """Say the results that wait, oldest first, as far as the connection takes them."""
+    def flush(self) -> bool:
+        """Say the results that wait, oldest first; False where the connection does not take them all."""
         now = self._clock.seconds()
         acknowledges = self._speaker.offers("results")
         for say in self._spool.waiting:
@@ -107,11 +107,12 @@ class Sender:
             if self._is_held(say) or now - self._sent.get(job_id, now - RESEND) < RESEND:
                 continue
             if not self._speaker.transmit(partial(self._body, say)):
-                break
+                return False
             if acknowledges:
                 self._sent[job_id] = now
             else:
                 self.acknowledged(job_id)
+        return True
 
     def acknowledged(self, job_id: str) -> None:
         """The server has the result of a job."""

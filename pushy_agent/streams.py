@@ -56,7 +56,7 @@ class Streams:
         self._in_thread = in_thread
         self._streams: dict[str, _Stream] = {}
         self._beaten = clock.seconds()
-        self.settled: Callable[[], None] = lambda: None
+        self.settled: Callable[[], object] = lambda: None
         """Called when an output holds its job's result no more."""
 
     # Life

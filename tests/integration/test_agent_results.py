@@ -11,14 +11,17 @@ import pytest
 
 from demo.fleet import Fleet
 from demo.processes import wait_until
+from pushy_agent.cgroup import Groups
 from tests.integration.conftest import NewFleet
 
 NODE = "a1"
+# However long an agent takes to start again, its node is not down until then.
+PATIENT = {"down_threshold": 0.01, "decay_window": 1000}
 
 
 @pytest.fixture(scope="module")
 def fleet(new_fleet: NewFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with new_fleet(tmp_path_factory.mktemp("fleet")) as fleet:
+    with new_fleet(tmp_path_factory.mktemp("fleet"), PATIENT) as fleet:
         fleet.start_server()
         yield fleet
 
@@ -28,7 +31,13 @@ def whitelist(tmp_path: Path) -> dict[str, str]:
     daemon = f"(setsid sh -c 'echo $$ >{tmp_path}/daemon; exec sleep 600' &)"
     # Each start adds a line, and a command goes on when its gate is opened.
     gate = f"sh -c 'echo started >>{tmp_path}/runs; until [ -e {tmp_path}/gate ]; do sleep 0.05; done; echo through'"
-    return {"gate": gate, "daemon": f'sh -c "{daemon}; exec sleep 600"', "say": "echo here"}
+    hidden = daemon.replace("setsid sh", "setsid env -i PATH=/usr/bin:/bin sh")
+    return {
+        "gate": gate,
+        "daemon": f'sh -c "{daemon}; exec sleep 600"',
+        "hidden": f'sh -c "{hidden}; exec sleep 600"',
+        "say": "echo here",
+    }
 
 
 @pytest.fixture
@@ -88,6 +97,23 @@ def test_a_job_whose_agent_is_killed_has_failed_and_nothing_of_it_is_left(
     wait_for(agent, job, "failed")
     assert reason(agent, job) == "agent_restarted"
     assert not is_alive(daemon)
+    wait_until(lambda: agent.available([NODE]) or None, "the agent available", seconds=30)
+
+
+def test_what_has_hidden_from_a_lost_agent_is_found_by_its_control_group(
+    agent: Fleet, whitelist: dict[str, str], tmp_path: Path
+) -> None:
+    """It has left its session and cleared its environment, so that without control groups nobody knows whose it is."""
+    job = start(agent, "hidden")
+    wait_for(agent, job, "running")
+    daemon = wait_for_pid(tmp_path)
+    agent.agents[NODE].kill()
+    agent.start_agent(NODE, whitelist)
+    wait_for(agent, job, "failed")
+    if Groups.find() is not None:
+        wait_until(lambda: not is_alive(daemon) or None, "the end of the daemon")
+    else:
+        os.kill(daemon, signal.SIGKILL)
     wait_until(lambda: agent.available([NODE]) or None, "the agent available", seconds=30)
 
 
@@ -168,7 +194,7 @@ def test_a_soak_leaves_nothing_behind(agent: Fleet) -> None:
 
     run(10)
     memory, threads, descriptors = measure()
-    run(60)
+    run(150)
     after = measure()
     assert after[0] < memory + 2048
     assert after[1:] == (threads, descriptors)

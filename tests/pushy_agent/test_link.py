@@ -37,10 +37,15 @@ class FakeChannels:
         self.on_command = on_command
         self.on_heartbeat = on_heartbeat
         self.sent: list[str] = []
+        self.refuses = 0
+        """How many bodies are not taken."""
         self.is_open = self.is_connected = True
 
     def send(self, body: bytes) -> bool:
         assert self.is_open
+        if self.refuses:
+            self.refuses -= 1
+            return False
         if self.is_connected:
             self.sent.append(type(decode_from_node(body)).__name__)
         return self.is_connected
@@ -318,6 +323,20 @@ def test_a_result_waits_until_the_heartbeat_is_back(world: World) -> None:
     assert world.is_online()
     world.clock.advance(1)
     assert channels.sent[-2:] == ["Succeeded", "NodeHeartbeat"]
+
+
+def test_no_heartbeat_overtakes_a_result(world: World) -> None:
+    channels = world.agree()
+    world.beat_for(1)
+    world.sender.say(Say(kind=Kind.ACK_RUN, job_id="j1"))
+    # A connection comes to be just after the result was refused.
+    channels.refuses = 2
+    channels.sent.clear()
+    world.sender.say(Say(kind=Kind.SUCCEEDED, job_id="j1"))
+    world.beat_for(1)
+    assert (channels.sent, channels.refuses) == ([], 0)
+    world.beat_for(1)
+    assert channels.sent[:2] == ["Succeeded", "NodeHeartbeat"]
 
 
 def test_a_restarted_server_is_asked_after_a_splay(world: World) -> None:
