@@ -199,8 +199,8 @@ class PushServer:
 
     def _chef(self, request: Any, parts: list[str], body: dict[str, Any], *, at_root: bool) -> bytes:
         match request.method, parts:
-            case b"GET", ["search", "node"]:
-                return self._search(request)
+            case ((b"GET" | b"POST"), ["search", "node"]):
+                return self._search(request, body)
             case b"GET", ["users"] if not at_root:
                 return json.dumps([{"user": {"username": name}} for name in sorted(self.members)]).encode()
             case b"POST", ["users"] if not at_root:
@@ -236,11 +236,13 @@ class PushServer:
             kept[name] |= body["actors"]
         return json.dumps(kept[name]).encode()
 
-    def _search(self, request: Any) -> bytes:
+    def _search(self, request: Any, paths: dict[str, list[str]]) -> bytes:
         query, start = request.args[b"q"][0].decode(), int(request.args[b"start"][0])
         if ":" not in query:
             return self._error(request, 400, f"invalid search query: '{query}'")
         rows = [node for name, node in self.objects["nodes"].items() if query == "*:*" or query in f"name:{name}"]
+        if request.method == b"POST":
+            rows = [{"url": "uri", "data": {key: node.get(path[0]) for key, path in paths.items()}} for node in rows]
         return json.dumps({"total": len(rows), "start": start, "rows": rows[start : start + 2]}).encode()
 
     def _authenticate(self, request: Any, body: bytes) -> bytes | None:
