@@ -254,16 +254,19 @@ class Spool:
         self._results[say.job_id] = say
         self._note_over(say.job_id)
         self._unwritten.add(say.job_id)
+        # Until it is written nothing else is, nor is the journal closed.
+        await self._writing.acquire()
         try:
             if whole is not None:
                 say = self._results[say.job_id] = await whole
-            await self._append(_Ended(say))
+            await self._write(_Ended(say))
         except OSError as error:
             self.log.critical(
                 "The result of job {job_id} is kept in memory only: {error}", job_id=say.job_id, error=error
             )
         finally:
             self._unwritten.discard(say.job_id)
+            self._writing.release()
         while len(self._results) > MAX_WAITING:
             oldest = next(iter(self._results))
             self.log.error("The result of job {job_id} is given up: nobody acknowledges it", job_id=oldest)
@@ -290,12 +293,15 @@ class Spool:
     async def _append(self, record: _Record, *, sync: bool = True) -> None:
         await self._writing.acquire()
         try:
-            await self._in_thread(lambda: self._journal.append(record, sync=sync))
-            if self._journal.has_grown:
-                records = [*self._records(), record]
-                await self._in_thread(lambda: self._journal.rewrite(records))
+            await self._write(record, sync=sync)
         finally:
             self._writing.release()
+
+    async def _write(self, record: _Record, *, sync: bool = True) -> None:
+        await self._in_thread(lambda: self._journal.append(record, sync=sync))
+        if self._journal.has_grown:
+            records = [*self._records(), record]
+            await self._in_thread(lambda: self._journal.rewrite(records))
 
     def _records(self) -> list[_Record]:
         return [

@@ -11,9 +11,7 @@ ROOT = Path(__file__).parent.parent
 def locked(name: str) -> dict[str, str]:
     """Version and hashes of each library in a lock file."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    return {
-        found[1]: found[2] for found in re.finditer(r"^([a-z0-9-]+)==(.*(?:\n    --hash=.*)*)", text, re.MULTILINE)
-    }
+    return {found[1]: found[2] for found in re.finditer(r"^([a-z0-9-]+)==(.*(?:\n    --hash=.*)*)", text, re.MULTILINE)}
 
 
 def declared(project: dict[str, Any]) -> set[str]:

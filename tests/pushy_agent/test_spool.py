@@ -54,6 +54,30 @@ class Life:
         return self.spool
 
 
+def test_the_journal_is_not_closed_before_a_result_is_whole(tmp_path: Path) -> None:
+    life = Life(tmp_path / "jobs.journal")
+    spool = life.again()
+    done(spool.begin("j1"))
+    output: Deferred[Say] = Deferred()
+
+    async def whole() -> Say:
+        return await output
+
+    kept, closed = (
+        Deferred.fromCoroutine(work)
+        for work in (spool.keep(Say(kind=Kind.SUCCEEDED, job_id="j1"), whole()), spool.close())
+    )
+    assert spool.is_over("j1")
+    assert (spool.waiting, spool.unwritten, closed.called) == ((), ("j1",), False)
+    say = Say(kind=Kind.SUCCEEDED, job_id="j1", exit=Exit(status=0))
+    output.callback(say)
+    assert kept.called
+    assert closed.called
+    assert waiting(life.again()) == [say]
+    assert life.interrupted == ()
+    life.journal.close()
+
+
 @pytest.fixture
 def life(tmp_path: Path) -> Iterator[Life]:
     life = Life(tmp_path / "state" / "jobs.journal")

@@ -76,7 +76,8 @@ class World:
     def run(self, job_id: str, output: bytes, *, ends: bool = True, **more: Any) -> None:
         """A job that writes something, and ends."""
         at_once_done(self.spool.begin(job_id))
-        order = Order(job_id=job_id, argv=("x",), env={}, capture=True, capture_limit=LIMIT, streamed=True, **more)
+        limits = {"capture_limit": LIMIT, **more}
+        order = Order(job_id=job_id, argv=("x",), env={}, capture=True, streamed=True, **limits)
         stdout, _ = self.streams.begin(order)
         stdout.add(output)
         if ends:
@@ -252,7 +253,7 @@ def test_more_than_all_outputs_may_have_is_left_out_and_said(world: World) -> No
     for number in range(MAX_WAITING):
         world.run(f"j{number}", b"x" * 5000)
     world.takes = True
-    world.run("last", b"y" * 100_000)
+    world.run("last", b"y" * 200_000, capture_limit=1_000_000)
     world.beat(1)
     world.acknowledge("last")
     world.acknowledge("last")
