@@ -36,7 +36,7 @@ class Reply(Protocol):
 
 
 class Head(Protocol):
-    """See :class:`pushy_cli.transport.Head`."""
+    """See :class:`pushy_cli.bodies.Head`."""
 
     @property
     def status(self) -> int: ...

@@ -154,20 +154,9 @@ def start(
       pushy job start --live 'apt-get upgrade -y' @canaries
       pushy job start -s 'role:db AND chef_environment:prod' --dry-run chef-client
     """
-    from pushy_cli.new_job import UsageProblem, make_draft
-    from pushy_cli.targets import parse_targets
-
     of_job = {name: given.pop(name) for name in _OF_JOB}
-    try:
-        draft = make_draft(command=command, live=given["live"], **of_job)
-        targets = parse_targets(nodes, exclude=exclude, search=search)
-        if targets.is_known and not targets.is_empty:
-            draft.request(targets.included.names)
-    except UsageProblem as problem:
-        raise click.UsageError(str(problem), ctx) from None
-    if targets.is_empty:
-        raise click.UsageError("Missing argument 'NODE...', or --search", ctx)
     before, following = _how(ctx, again=of_job["capture"], **given)
+    draft, targets = _what(ctx, nodes, search, exclude, command=command, live=following.live, **of_job)
     from pushy_cli import starting
 
     run(ctx, lambda session: starting.start(session, draft, targets, before, following))
@@ -210,6 +199,25 @@ def watch(ctx: click.Context, /, job_id: str, **how: Any) -> None:
     from pushy_cli import watching
 
     run(ctx, lambda session: watching.watch(session, job_id, following))
+
+
+def _what(
+    ctx: click.Context, nodes: Sequence[str], search: str | None, exclude: Sequence[str], **of_job: Any
+) -> tuple[Any, Any]:
+    """The job and its nodes, checked as far as that can be done without the server."""
+    from pushy_cli.new_job import UsageProblem, make_draft
+    from pushy_cli.targets import parse_targets
+
+    try:
+        draft = make_draft(**of_job)
+        targets = parse_targets(nodes, exclude=exclude, search=search)
+        if targets.is_known and not targets.is_empty:
+            draft.request(targets.included.names)
+    except UsageProblem as problem:
+        raise click.UsageError(str(problem), ctx) from None
+    if targets.is_empty:
+        raise click.UsageError("Missing argument 'NODE...', or --search", ctx)
+    return draft, targets
 
 
 def _how(

@@ -6,20 +6,17 @@ followed, because a signature holds for one path. Nothing is tried again here. W
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from attrs import frozen
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.protocol import Protocol as BodyProtocol
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
-from twisted.web.http import PotentialDataLoss
+from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IResponse
 
+from pushy_cli.bodies import Head, Reading, Take, deliver, head_of
 from pushy_cli.clock import Clock
 from pushy_cli.context import Settings
 from pushy_cli.errors import CliError, Garbage
@@ -36,7 +33,6 @@ CONNECTIONS = 8
 """Connections that are kept open to the server, so how many requests make sense at once."""
 
 _JSON = "application/json"
-Take = Callable[[bytes], None]
 
 
 class Client(Protocol):
@@ -50,14 +46,6 @@ class Answer:
     """What a request brought; the headers' names are in lower case."""
 
     body: bytes
-    headers: Mapping[str, str]
-
-
-@frozen(kw_only=True)
-class Head:
-    """What is known of an answer before its body; the headers' names are in lower case."""
-
-    status: int
     headers: Mapping[str, str]
 
 
@@ -123,14 +111,14 @@ class Transport:
             self._add(answer, chunk)
 
         headers = {"Accept": accept, "X-Ops-Server-API-Version": api_version}
-        response = await self._bounded(
+        head = await self._bounded(
             self._settings.request_timeout, lambda _: self._send(method, path, body, headers, lambda _: take)
         )
         shown = redacted(bytes(answer)) if accept == _JSON else f"{len(answer)} bytes"
-        self._trace(f"< {response.code} {shown}".rstrip())
-        if not 200 <= response.code < 300:
-            raise refusal(response.code, bytes(answer), origin=self.origin, settings=self._settings)
-        return Answer(body=bytes(answer), headers=_headers(response))
+        self._trace(f"< {head.status} {shown}".rstrip())
+        if not head.is_good:
+            raise refusal(head.status, bytes(answer), origin=self.origin, settings=self._settings)
+        return Answer(body=bytes(answer), headers=head.headers)
 
     async def stream(
         self, path: str, begin: Callable[[Head], Take], *, headers: Mapping[str, str], silence: float
@@ -144,42 +132,24 @@ class Transport:
         :raise CliError: there is no such thing, or the connection was lost.
         """
         refused = bytearray()
-        failed: list[Exception] = []
+        reading = Reading(begin)
 
-        def sort(response: IResponse) -> Take:
-            if not 200 <= response.code < 300:
-                return lambda chunk: self._add(refused, chunk)
-            head = Head(status=response.code, headers=_headers(response))
-            take: Take | None = None
-            try:
-                take = begin(head)
-            except Exception as error:
-                failed.append(error)
+        def sort(head: Head) -> Take:
+            return reading.reader(head) if head.is_good else lambda piece: self._add(refused, piece)
 
-            def take_chunk(chunk: bytes) -> None:
-                if take is None:
-                    raise failed[0]  # which closes the connection
-                try:
-                    take(chunk)
-                except Exception as error:
-                    failed.append(error)
-                    raise
-
-            return take_chunk
-
-        def read(heard: Callable[[], None]) -> Awaitable[IResponse]:
+        def read(heard: Callable[[], None]) -> Awaitable[Head]:
             return self._send("GET", path, b"", headers, sort, heard)
 
         try:
-            response = await self._bounded(silence, read)
+            head = await self._bounded(silence, read)
         finally:
-            if failed:  # it was not the connection
-                raise failed[0]
-        self._trace(f"< {response.code} (the stream has ended)")
-        if not 200 <= response.code < 300:
-            raise refusal(response.code, bytes(refused), origin=self.origin, settings=self._settings)
+            if reading.failed is not None:  # it was not the connection
+                raise reading.failed
+        self._trace(f"< {head.status} (the stream has ended)")
+        if not head.is_good:
+            raise refusal(head.status, bytes(refused), origin=self.origin, settings=self._settings)
 
-    async def _bounded(self, seconds: float, work: Callable[[Callable[[], None]], Awaitable[IResponse]]) -> IResponse:
+    async def _bounded(self, seconds: float, work: Callable[[Callable[[], None]], Awaitable[Head]]) -> Head:
         """Do `work`, for at most so many seconds since it last called what it is given.
 
         :raise CliError: no answer came, or it broke off.
@@ -191,7 +161,7 @@ class Transport:
             timer.cancel()
             timer = self._clock.callLater(seconds, working.cancel)
 
-        async def begin() -> IResponse:
+        async def begin() -> Head:
             return await work(heard)
 
         # Not Deferred.addTimeout: a request that is cancelled ends in one of several errors, not all of which it knows.
@@ -218,9 +188,9 @@ class Transport:
         path: str,
         body: bytes,
         headers: Mapping[str, str],
-        sort: Callable[[IResponse], Take],
+        sort: Callable[[Head], Take],
         heard: Callable[[], None] = lambda: None,
-    ) -> IResponse:
+    ) -> Head:
         """Send a signed request, and give every piece of the answer's body to what `sort` says."""
         full_path = path if path.startswith("/") else f"{self._path}/{path}"
         self._trace(f"> {method} {self.origin}{full_path} {redacted(body)}".rstrip())
@@ -244,59 +214,17 @@ class Transport:
             unbuffered=True,
             reactor=self._clock,
         )
-        take = sort(response)
+        head = head_of(response)
+        take = sort(head)
 
         def take_chunk(chunk: bytes) -> None:
             heard()
             take(chunk)
 
-        await _deliver(response, take_chunk)
-        return response
+        await deliver(response, take_chunk)
+        return head
 
     def _add(self, body: bytearray, chunk: bytes) -> None:
         if len(body) + len(chunk) > MAX_RESPONSE_BYTES:
             raise Garbage(f"{self.origin} answered with more than {MAX_RESPONSE_BYTES} bytes", "Ask for less at once.")
         body += chunk
-
-
-class _Body(BodyProtocol):
-    """Gives a body's pieces to `take`; `done` fires at its end. Cancelling it, or an error, closes the connection."""
-
-    def __init__(self, take: Take) -> None:
-        self.done: Deferred[None] = Deferred(lambda _: self._close())
-        self._take = take
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.done.called:
-            return
-        try:
-            self._take(data)
-        except Exception:
-            self.done.errback(Failure())
-            self._close()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.done.called:
-            return
-        if reason.check(ResponseDone, PotentialDataLoss):
-            self.done.callback(None)
-        else:
-            self.done.errback(reason)
-
-    def _close(self) -> None:
-        transport: Any = self.transport  # which mypy takes from zope's interface
-        if transport is not None:
-            transport.loseConnection()
-
-
-def _deliver(response: Any, take: Take) -> Deferred[None]:
-    body = _Body(take)
-    response.deliverBody(body)
-    return body.done
-
-
-def _headers(response: IResponse) -> dict[str, str]:
-    return {
-        name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
-        for name, values in response.headers.getAllRawHeaders()
-    }
