@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from pushy_agent import facts, tree
-from pushy_agent.background import background, daemon_thread
+from pushy_agent.background import background, daemon_thread, give_back_memory
 from pushy_agent.bootstrap import Bootstrap, Session
 from pushy_agent.cgroup import Groups
 from pushy_agent.connection import Channels
@@ -76,7 +76,7 @@ class AgentService(Service):
         self._reported: dict[str, Any] = {}
         self._context: Context | None = None
         self._child: Process | None = None
-        self._groups = Groups.find()
+        self._groups = Groups.find(settings.config.node_name)
         # One thread for the disk, so that the journal is written in order; it is there only while there is work.
         self._disk = ThreadPool(0, 1, "disk")
         config = settings.config
@@ -239,6 +239,8 @@ class AgentService(Service):
         )
 
     def _converse(self, session: Session) -> Conversation:
+        # TLS and the system's certificates have taken a megabyte that is not wanted for an hour now.
+        give_back_memory()
         return Conversation(
             session,
             clock=self._reactor,

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-_PREFIX = "pushy-job-"
 _PLAIN = re.compile(r"[0-9a-f]{1,64}")
 _DELEGATED = ("user.delegate", "trusted.delegate")
 _SYSTEMD = Path("/run/systemd/system")
@@ -44,7 +43,7 @@ class Group:
     def pids(self) -> list[int]:
         """The processes that are in it, and in groups that they have made in it; zombies are not."""
         found: list[int] = []
-        for path in [self._path, *(each for each in self._path.rglob("*") if each.is_dir())]:
+        for path in self._all():
             with suppress(OSError):  # removed meanwhile
                 found += [int(pid) for pid in (path / "cgroup.procs").read_text().split()]
         return found
@@ -58,30 +57,34 @@ class Group:
 
     def remove(self) -> bool:
         """Remove it, unless something still lives there."""
-        inner = sorted((each for each in self._path.rglob("*") if each.is_dir()), reverse=True)
         try:
-            for path in (*inner, self._path):
+            for path in reversed(self._all()):
                 path.rmdir()
         except OSError:
             return False
         return True
 
+    def _all(self) -> list[Path]:
+        """It and the groups within, outer ones first; os.walk passes over what is removed meanwhile."""
+        return [Path(path) for path, _, _ in os.walk(self._path)]
+
 
 class Groups:
-    """The groups of jobs, in the agent's own."""
+    """The groups of a node's jobs, in the agent's own. Agents that share theirs do not touch each other's."""
 
     log = Logger()
 
-    def __init__(self, own: Path) -> None:
+    def __init__(self, own: Path, node: str) -> None:
         self._own = own
+        self._prefix = f"pushy-{hashlib.sha256(node.encode()).hexdigest()[:12]}-"
 
     @classmethod
-    def find(cls, *, proc: Path = Path("/proc/self"), systemd: Path = _SYSTEMD) -> "Groups | None":
+    def find(cls, node: str, *, proc: Path = Path("/proc/self"), systemd: Path = _SYSTEMD) -> "Groups | None":
         """Those of this process; None where the system does not let us have any."""
         own = own_group(proc)
         if own is None or (systemd.exists() and not _is_delegated(own)):
             return None
-        groups = cls(own)
+        groups = cls(own, node)
         return groups if groups._works() else None
 
     def make(self, job_id: str) -> Group | None:
@@ -102,16 +105,16 @@ class Groups:
 
     def tidy(self) -> None:
         """Remove the groups of jobs whose last daemon has ended."""
-        for path in self._own.glob(f"{_PREFIX}*"):
+        for path in self._own.glob(f"{self._prefix}*"):
             _ = Group(path).remove()
 
     def _path(self, job_id: str) -> Path:
         # An id is whatever the server says.
         name = job_id if _PLAIN.fullmatch(job_id) else hashlib.sha256(job_id.encode()).hexdigest()[:32]
-        return self._own / f"{_PREFIX}{name}"
+        return self._own / f"{self._prefix}{name}"
 
     def _works(self) -> bool:
-        probe = Group(self._own / f"{_PREFIX}probe-{os.getpid()}")
+        probe = Group(self._own / f"{self._prefix}probe-{os.getpid()}")
         try:
             probe._path.mkdir()  # noqa: SLF001 - of this module
             with probe.entered():

@@ -110,7 +110,7 @@ def test_what_has_hidden_from_a_lost_agent_is_found_by_its_control_group(
     agent.agents[NODE].kill()
     agent.start_agent(NODE, whitelist)
     wait_for(agent, job, "failed")
-    if Groups.find() is not None:
+    if Groups.find(NODE) is not None:
         wait_until(lambda: not is_alive(daemon) or None, "the end of the daemon")
     else:
         os.kill(daemon, signal.SIGKILL)

@@ -50,7 +50,7 @@ def test_where_ours_is(proc: Path, groups: str, mount: str, expected: str | None
 
 def test_a_system_without_any(proc: Path) -> None:
     assert own_group(proc) is None
-    assert Groups.find(proc=proc) is None
+    assert Groups.find("n1", proc=proc) is None
 
 
 def test_one_that_is_not_ours_to_divide(proc: Path, tmp_path: Path) -> None:
@@ -60,21 +60,37 @@ def test_one_that_is_not_ours_to_divide(proc: Path, tmp_path: Path) -> None:
     describe(proc, "0::/\n", V2.format(point=own))
     systemd = tmp_path / "systemd"
     # Without systemd it is tried, and is no real one.
-    assert Groups.find(proc=proc, systemd=systemd) is None
+    assert Groups.find("n1", proc=proc, systemd=systemd) is None
     systemd.mkdir()
-    assert Groups.find(proc=proc, systemd=systemd) is None
+    assert Groups.find("n1", proc=proc, systemd=systemd) is None
     assert (own / "cgroup.procs").read_text() == str(os.getpid())
 
 
 def test_names(tmp_path: Path) -> None:
-    groups = Groups(tmp_path)
+    groups = Groups(tmp_path, "n1")
     for job_id in ("0" * 32, "../../etc", "a/b", "x" * 64, "\0"):
         assert groups.of(job_id) is None
         assert groups.make(job_id) is not None
         assert groups.of(job_id) is not None
     names = sorted(path.name for path in tmp_path.iterdir())
     assert len(names) == 1  # what has nothing in it was removed with the next one
-    assert names[0].startswith("pushy-job-")
+    assert names[0].startswith("pushy-")
+
+
+def test_agents_that_share_a_group_keep_their_jobs_apart(tmp_path: Path) -> None:
+    one, other = Groups(tmp_path, "n1"), Groups(tmp_path, "n2")
+    assert one.make("0" * 32) is not None
+    assert other.of("0" * 32) is None
+    assert other.make("0" * 32) is not None
+    other.tidy()
+    assert (one.of("0" * 32) is None, other.of("0" * 32) is None) == (False, True)
+
+
+def test_one_that_was_removed_meanwhile_is_empty(tmp_path: Path) -> None:
+    group = Group(tmp_path / "gone")
+    assert group.pids() == []
+    group.kill()
+    assert group.remove()
 
 
 def test_members_are_those_of_inner_groups_too(tmp_path: Path) -> None:
@@ -110,7 +126,7 @@ def child() -> Iterator[list["subprocess.Popen[bytes]"]]:
 
 def test_a_real_one_holds_what_is_started_in_it(child: list["subprocess.Popen[bytes]"], tmp_path: Path) -> None:
     """Where the system lets us; where it does not, that is what is found out, by the way that the agent takes."""
-    groups = Groups.find()
+    groups = Groups.find("n1")
     own = own_group(Path("/proc/self"))
     if groups is None:
         assert own is None or not os.access(own, os.W_OK) or not (own / "cgroup.kill").exists()
