@@ -38,9 +38,11 @@ def many(server: Server, swarms: Swarms, nodes: int, lines: int) -> None:
                         said = base64.b64decode(json.loads(event.rpartition(b"\ndata: ")[2])["data"])
                         delays += [now - float(line.split()[0]) for line in said.splitlines()]
         took, cpu = time.monotonic() - began, cpu_seconds(server.pid) - cpu
+        ended = {status: len(names) for status, names in api.get(f"pushy/jobs/{job}")["nodes"].items()}
     counts = swarms.report()
     delays.sort()
-    assert len(delays) == nodes * lines, (len(delays), nodes * lines)
+    if ended != {"succeeded": nodes} or len(delays) != nodes * lines:
+        raise RuntimeError(f"{len(delays)} of {nodes * lines} lines; the nodes: {ended}; {dict(counts)}")
     print(
         f"{nodes} nodes, {len(delays)} lines in {took:.1f} s: {cpu / took * 100:.0f} % of a core, "
         f"{cpu / len(delays) * 1e6:.0f} us a line; to the reader p50 {delays[len(delays) // 2] * 1e3:.0f} ms, "
