@@ -8,14 +8,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, column, inspect, table
 
-from pushyd.store import migrations
+from pushyd.store import migrations, output_reads, outputs
 from pushyd.store.engine import parse_url, prepare_file, writer_engine
 from pushyd.store.interface import StoreUnavailable
 from pushyd.store.migrations import bring_up_to_date
+from pushyd.store.output_interface import OutputPiece, OutputRules, StreamRef
 from pushyd.store.schema import metadata
 from tests import postgres
 
@@ -91,6 +93,38 @@ def test_an_upgrade_keeps_what_is_there(engine: Engine, tmp_path: Path) -> None:
         assert connection.exec_driver_sql("SELECT node FROM job_nodes").scalars().all() == ["web1"]
         if engine.dialect.name == "sqlite":
             assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+
+
+def test_output_of_earlier_versions_stays(engine: Engine) -> None:
+    """Until 0003 it was kept whole, in a table of its own."""
+    config = migrations._config(migrations.SCRIPTS)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.exec_driver_sql("INSERT INTO organizations (name, guid) VALUES ('acme', 'guid')")
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (seq, id, organization, status, created_at, updated_at, created_by, quorum, run_timeout,"
+            " voting_timeout, node_count, capture, aborting, command_digest, command)"
+            " VALUES (1, 'id', 'acme', 'running', 1, 1, 'me', 1, 1, 1, 2, true, false, 0, 'true')"
+        )
+        connection.exec_driver_sql("INSERT INTO job_nodes (job, node, position, status) VALUES (1, 'a', 0, 'running')")
+        old = table("outputs", *map(column, ("job", "node", "channel", "data")))
+        rows = [("a", "stdout", b"\0 and \xff"), ("a", "stderr", b""), ("b", "stdout", b"of b")]
+        for node, channel, data in rows:
+            connection.execute(old.insert().values(job=1, node=node, channel=channel, data=data))
+    bring_up_to_date(engine)
+    with engine.begin() as connection:
+        read = [output_reads.read_output(connection, "acme", "id", *row[:2], 0, None) for row in rows]
+        assert read == [data for *_, data in rows]
+        states = output_reads.read_states(connection, "acme", "id", None, None)
+        assert [(state.kept, state.complete) for state in states] == [(0, True), (7, True), (4, True)]
+        events = output_reads.read_events(connection, "id", 0, 1000)
+        assert sorted((event.node, event.data) for event in events) == [("a", rows[0][2]), ("b", b"of b")]
+        # A job that was running goes on to send output piece by piece.
+        stream = StreamRef("acme", "id", "a", "stderr")
+        piece = OutputPiece(stream=stream, offset=0, at=9, data=b"late")
+        rules = OutputRules(max_output=100, max_job_output=100, min_free_disk=0)
+        assert outputs.append(connection, [piece], rules, None).offsets == {stream: 4}
 
 
 def test_a_failing_upgrade_changes_nothing(engine: Engine, tmp_path: Path) -> None:
