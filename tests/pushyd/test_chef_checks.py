@@ -1,13 +1,18 @@
 """``pushyd-ctl check`` with a Chef Server: each request that pushyd will need, and what is said of one that fails."""
 
 from collections.abc import Sequence
+from pathlib import Path
+
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
+from twisted.web.server import Site
 
 from demo.chef.server import Mood
+from pushyd.certificates import issue, make_authority
 from pushyd.ctl.chef_checks import findings
 from pushyd.ctl.finding import Finding
 from pushyd.identity.chef_http import ChefHttp
 from pushyd.store.interface import Organization
-from tests.pushyd.identity.chef import US, ChefCase
+from tests.pushyd.identity.chef import US, ChefCase, reactor
 from tests.pushyd.identity.keys import key_of, pem_of
 
 ACME = "Chef Server, organization acme: "
@@ -100,6 +105,23 @@ class ChefCheckTests(ChefCase):
         self.chef.mood = Mood(instead=lambda path: (200, html))
         ((_, said, _),) = await self.wrong("acme", "other")
         self.assertIn("an answer cannot be read", said)
+
+    def serve_tls(self) -> str:
+        """The double with a certificate that nobody trusts; its URL."""
+        issued = issue(make_authority("localhost"), ["localhost"])
+        certificate, key = Path("certificate.pem"), Path("key.pem")
+        certificate.write_bytes(issued.certificate_pem)
+        key.write_bytes(issued.key_pem)
+        tls = DefaultOpenSSLContextFactory(str(key), str(certificate))
+        port = reactor.listenSSL(0, Site(self.chef), tls, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"https://localhost:{port.getHost().port}"
+
+    async def test_a_certificate_that_is_not_trusted(self) -> None:
+        url = self.serve_tls()
+        ((_, said, mend),) = await self.wrong("acme", "other", http=self.make_http(url=url))
+        self.assertIn("TLS: certificate verify failed", said)
+        self.assertIn("identity.trusted_certs_dir", mend)
 
     async def test_our_key_is_not_the_one(self) -> None:
         ((_, said, mend),) = await self.wrong("acme", "other", http=self.make_http(key=key_of("stranger")))
