@@ -159,7 +159,7 @@ class PushServer:
     ) -> None:
         """Read the feed of a job until it ends.
 
-        :param take: is given the bytes as they come
+        :param take: is given the bytes as they come, and none when there is an answer
         :param last_event_id: the feed goes on after that event
         :param silence: seconds without a byte after which the connection counts as lost
         :param with_output: also with events of :class:`OutputPiece`, from a server that has them
@@ -172,6 +172,7 @@ class PushServer:
         def begin(head: Head) -> Callable[[bytes], None]:
             if not head.headers.get("content-type", "").startswith(_EVENT_STREAM):
                 raise garbage("with something that is no feed")
+            take(b"")
             return take
 
         await self._transport.stream(path, begin, headers=headers, silence=silence)

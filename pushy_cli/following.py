@@ -52,6 +52,9 @@ class Progress(Protocol):
     def show(self, standing: Standing) -> None:
         """This is how it stands now."""
 
+    def answered(self) -> None:
+        """The server is there, whether or not it has news."""
+
     def trouble(self, error: CliError) -> None:
         """There was no answer; it is tried again."""
 
@@ -135,11 +138,17 @@ class _Feed:
         """
         for wait in pace(None):
             parser = Parser(self._take)
-            silence = SILENCE if self._last_event_id else FIRST_EVENT
+
+            def take(data: bytes, parser: Parser = parser) -> None:
+                self._progress.answered()
+                parser.feed(data)
+
+            # Without the feed there is no output as it comes, so it is worth waiting for.
+            silence = SILENCE if self._last_event_id or self._output else FIRST_EVENT
             try:
                 await self._server.feed(
                     self._job_id,
-                    parser.feed,
+                    take,
                     last_event_id=self._last_event_id,
                     silence=silence,
                     with_output=self._output is not None,

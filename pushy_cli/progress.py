@@ -43,10 +43,14 @@ class Silent:
 
     def show(self, standing: Standing) -> None:
         """This is how the job stands now."""
+        self.answered()
+        self._show(standing)
+
+    def answered(self) -> None:
+        """The server is there."""
         if self._troubled:
             self._console.note("The server answers again.")
         self._troubled = False
-        self._show(standing)
 
     def trouble(self, error: CliError) -> None:
         """There was no answer; it is tried again."""

@@ -115,6 +115,7 @@ class _Follower:
 
     def _begin(self, served: Served) -> Callable[[bytes], None]:
         self._is_connected = True
+        self._progress.answered()
         self._at = served.start
         if served.problem and served.problem != self._problem:
             self._session.console.note(f"Some {self._place[2]} is missing: {plain(served.problem)}.")

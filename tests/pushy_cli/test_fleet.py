@@ -113,6 +113,24 @@ def test_output_as_it_comes_in_a_pipe(fleet: Fleet, go: Path) -> None:
     assert "web1 | end\n" in ok(fleet, "job", "start", "--live", "talk", "web1")
 
 
+def test_a_server_that_is_killed_while_output_comes(fleet: Fleet, go: Path) -> None:
+    environment = {**fleet.cli_environment(), "NO_COLOR": "1"}
+    terminal = Terminal(str(fleet.directory), "job", "start", "--live", "talk", *NODES[:2], environment=environment)
+    for node in NODES[:2]:
+        terminal.until(f"{node} | begin")
+    assert fleet.server is not None
+    fleet.server.kill()
+    terminal.until("The job goes on without us")
+    fleet.start_server()
+    terminal.until("The server answers again.")
+    go.touch()
+    assert terminal.end() == 0
+    shown = terminal.lines
+    for line in ("web1 | begin", "web1 ! oops", "web1 | end", "web2 | begin", "web2 ! oops", "web2 | end"):
+        assert shown.count(line) == 1, shown  # none is lost, and none comes twice
+    wait_until(lambda: fleet.available(NODES) or None, "the nodes available again", seconds=30)
+
+
 def test_more_than_a_terminal_can_show(fleet: Fleet) -> None:
     terminal = Terminal(
         str(fleet.directory), "job", "start", "--live", "burst", *NODES, environment=fleet.cli_environment()

@@ -62,10 +62,14 @@ class Recorder:
 
     told: list[str] = field(factory=list)
     counts: list[dict[str, int]] = field(factory=list)
+    answers: int = 0
 
     def show(self, standing: Standing) -> None:
         self.told.append(standing.status)
         self.counts.append(dict(standing.counts))
+
+    def answered(self) -> None:
+        self.answers += 1
 
     def trouble(self, error: CliError) -> None:
         self.told.append(type(error).__name__)
@@ -170,6 +174,7 @@ class FeedTests(TestCase):
         assert self.source.asked_after == [None, "job-1", "job-1", "job-3"]
         assert "Unreachable" in self.recorder.told
         assert self.recorder.counts[-2] == {"ready": 2, "new": 1}
+        assert self.recorder.answers == 3
 
     def test_a_server_that_forgot_where_we_were_begins_anew(self) -> None:
         self.follow([START + VOTES], [START + VOTES], [event(1, "summary")])
