@@ -21,7 +21,6 @@ from pushyd.sessions import Sessions
 
 _FRAMES = 3  # the socket's identity, header, body
 _BACKLOG = 4096  # connections that wait while a fleet reconnects at once
-_UNREAD = 100  # messages of one peer that wait to be read: a flood of them waits with its sender
 _UNACKNOWLEDGED = 60_000  # milliseconds
 _LOG_SECONDS = 60.0
 _UNREAD = 32
@@ -67,7 +66,6 @@ class CommandChannel:
         self._connection = Connection(context, zmq.ROUTER, self._received)
         self._connection.serve_curve(keys, DOMAIN)
         self._connection.socket.set(zmq.BACKLOG, _BACKLOG)
-        self._connection.socket.set(zmq.RCVHWM, _UNREAD)
         self._connection.socket.set(zmq.RCVHWM, _UNREAD)
         # Twice the limit: what is a little too large is refused with a word in the log, and only a flood cut off.
         self._connection.socket.set(zmq.MAXMSGSIZE, 2 * max_body_size + envelope.MAX_HEADER_BYTES)
