@@ -17,7 +17,7 @@ from pushy_agent.clock import Clock, DelayedCall
 from pushy_agent.heartbeat import Liveness
 from pushy_agent.job import State
 from pushy_agent.sender import Sender
-from pushy_protocol.messages import ALIVE_INTERVALS, ServerCommand, ServerHeartbeat
+from pushy_protocol.messages import ALIVE_INTERVALS, Ack, ServerCommand, ServerHeartbeat
 
 SPLAY = 60.0
 """Seconds over which agents spread what they ask of a server that was restarted or silent: 10,000 agents are then 170
@@ -164,6 +164,9 @@ class Conversation:
             self.was_answered = True
             self.log.info("The server answers; the node is connected")
         self._on_command(command)
+        if isinstance(command, Ack) and command.job_id is None:
+            # It has noticed a new connection; the last heartbeat may have been lost with the one before.
+            self._beat()
 
     def _heartbeat_received(self, heartbeat: ServerHeartbeat) -> None:
         was_online = self.is_online

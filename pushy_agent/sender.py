@@ -126,8 +126,8 @@ class Sender:
         self._streams.stored(job_id, offsets)
 
     def greeted(self) -> None:
-        """The server has noticed a new connection; what was sent over the one before may be lost."""
-        self._streams.restart()
+        """The server may have noticed a new connection; what was sent over the one before is lost then."""
+        self._streams.greeted()
 
     def hurry(self, job_id: str | None) -> None:
         """The server wants to hear the end of a job, or of whatever there is, now."""

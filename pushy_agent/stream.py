@@ -36,6 +36,9 @@ LONGEST_PATIENCE = 60.0
 # Seconds, beyond the time that pieces take, until the answers to what was sent before are in.
 _SETTLING = 0.5
 
+# Seconds, beyond the same, without progress after which a greeting is believed to be one.
+_GREETING = 0.2
+
 
 @frozen
 class Piece:
@@ -187,6 +190,11 @@ class Flow:
         """
         settled = now - channel.resent_at > 2 * (self._delay or 0.0) + _SETTLING
         return channel.sent > channel.stored and (channel.stored > channel.resent or settled)
+
+    def greeted(self, now: float) -> None:
+        """The server has said something that it says to a new connection, and at other times too."""
+        if self.on_way and now - self._progress > (self._delay or 0.0) + _GREETING:
+            self.restart(now)
 
     def restart(self, now: float) -> None:
         """What was on its way is lost: go on from what is stored."""

@@ -150,6 +150,12 @@ class Streams:
             stream.flow.restart(self._clock.seconds())
             self._send(stream)
 
+    def greeted(self) -> None:
+        """The server may have noticed a new connection."""
+        for stream in list(self._streams.values()):
+            stream.flow.greeted(self._clock.seconds())
+            self._send(stream)
+
     def beat(self) -> None:
         """Time passes, and the server is there."""
         now = self._clock.seconds()

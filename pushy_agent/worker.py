@@ -82,7 +82,7 @@ class Voice(Protocol):
         """The server has so much of a job's output."""
 
     def greeted(self) -> None:
-        """The server has noticed a new connection."""
+        """The server may have noticed a new connection."""
 
     def hurry(self, job_id: str | None) -> None:
         """The server wants to hear the end of a job, or of any, now."""

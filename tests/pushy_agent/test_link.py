@@ -14,7 +14,7 @@ from pushy_agent.conversation import ALIVE_PATIENCE, ANSWER_INTERVALS, SPLAY, Co
 from pushy_agent.job import Idle, Kind, Say, State
 from pushy_agent.link import RETURN_SPLAY, Link
 from pushy_agent.spool import Journal, Spool
-from pushy_protocol.messages import ALIVE_INTERVALS, Abort, ServerCommand, ServerHeartbeat, decode_from_node
+from pushy_protocol.messages import ALIVE_INTERVALS, Abort, Ack, ServerCommand, ServerHeartbeat, decode_from_node
 from tests.pushy_agent.test_connection import make_session
 from tests.pushy_agent.test_sender import make_sender
 from tests.pushy_agent.test_spool import at_once
@@ -150,6 +150,14 @@ def test_a_heartbeat_that_could_not_be_sent_is_tried_again_soon(world: World) ->
     assert channels.sent == ["NodeHeartbeat"] * 2
     world.clock.advance(0.25)
     assert channels.sent == ["NodeHeartbeat"] * 3
+
+
+def test_a_new_connection_that_the_server_has_noticed_is_beaten_over_at_once(world: World) -> None:
+    channels = world.agree()
+    channels.on_command(Ack(**STAMP))
+    assert channels.sent == ["NodeHeartbeat"] * 2
+    channels.on_command(Ack(**STAMP, job_id="j1"))
+    assert channels.sent == ["NodeHeartbeat"] * 2
 
 
 def test_commands_are_passed_on(world: World) -> None:

@@ -149,6 +149,7 @@ def test_the_result_does_not_wait_for_ever(world: World) -> None:
     # The output is not given up.
     world.sender.acknowledged("j1")
     world.takes = True
+    world.clock.advance(1)
     world.sender.greeted()
     world.acknowledge("j1")
     assert world.stored["j1"]["stdout"] == b"output"
