@@ -45,6 +45,9 @@ contrib: venv ## the Ansible role and the Chef cookbook (Debian: ruby)
 	$(BIN)/yamllint --strict -c contrib/ansible/.yamllint contrib/ansible
 	$(BIN)/python -m pytest $(ARGS) tests/contrib
 
+growth: venv ## see that what a job costs grows no faster than its nodes
+	$(BIN)/python -m benchmarks.growth
+
 lint: venv ## ruff and mypy, strict
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

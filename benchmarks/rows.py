@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ Figures = dict[str, float]
 
 _JOIN_SECONDS = 600.0
 _SETTLE_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
 
 
 def names(count: int) -> list[str]:
@@ -35,12 +37,27 @@ def names(count: int) -> list[str]:
     return [node_name(number) for number in range(count)]
 
 
+def come_online(server: Server, swarms: Swarms) -> Counter[str]:
+    """Have all nodes come online, until the server has them available; what the swarms counted."""
+    swarms.start()
+    counts = swarms.wait(lambda counts: counts["available"] >= swarms.count, seconds=_JOIN_SECONDS)
+    # They have said that they are; now the server has to have read it.
+    with Api(server) as caller:
+        while available(caller) < swarms.count:
+            time.sleep(_LOOK_SECONDS)
+    return counts
+
+
+def available(caller: Api) -> int:
+    """How many nodes are available."""
+    return sum(state["availability"] == "available" for state in caller.get("pushy/node_states"))
+
+
 def coming_online(server: Server, swarms: Swarms) -> Figures:
     """All nodes of the swarms, from nothing to available."""
     memory = resident_bytes(server.pid)
     began, cpu = time.monotonic(), cpu_seconds(server.pid)
-    swarms.start()
-    counts = swarms.wait(lambda counts: counts["available"] >= swarms.count, seconds=_JOIN_SECONDS)
+    counts = come_online(server, swarms)
     seconds = time.monotonic() - began
     _require(not counts["not configured"], "a configuration was refused")
     return {
@@ -137,10 +154,9 @@ def restart(server: Server, swarms: Swarms) -> Figures:
     swarms.wait(lambda counts: counts["aborted"] >= before + swarms.count, seconds=_JOIN_SECONDS)
     seconds = time.monotonic() - began
     with Api(server) as caller:
-        states = caller.get("pushy/node_states")
-    available = sum(state["availability"] == "available" for state in states)
-    _require(available == swarms.count, f"{available} of {swarms.count} nodes are available")
-    return {"s": seconds, "of it its start": started, "cpu ms/node": (cpu_seconds(server.pid) - cpu) / available * 1e3}
+        there = available(caller)
+    _require(there == swarms.count, f"{there} of {swarms.count} nodes are available")
+    return {"s": seconds, "of it its start": started, "cpu ms/node": (cpu_seconds(server.pid) - cpu) / there * 1e3}
 
 
 def lists(server: Server, *, jobs_kept: int, times: int = 20) -> Figures:

@@ -97,9 +97,9 @@ def events(response: HTTPResponse) -> Iterator[tuple[str, Any]]:
 class Server:
     """A pushyd in a directory of its own."""
 
-    def __init__(self, directory: Path, *, tls: bool = True) -> None:
+    def __init__(self, directory: Path, *, tls: bool = True, **settings: object) -> None:
+        """:param settings: of pushyd, beside its ports"""
         self.tls = tls
-        settings: dict[str, object] = {}
         self.plain_port = 0
         if not tls:
             [self.plain_port] = free_ports(1)
