@@ -37,6 +37,8 @@ MARGIN = 1.3
 """By how much a count may grow faster than the nodes: what is said once a job, and how many changes share a commit."""
 
 _STEPS = 1000  # of SQLite between two looks
+# Heartbeats are not counted, and would take most of the time; and a machine that does much else delays them.
+_PATIENT = {"heartbeat_interval": 10_000, "detect_offline_nodes_interval": 3600, "voting_timeout": 600}
 _HEARTBEAT = b'{"type":"heartbeat"'
 
 
@@ -142,8 +144,7 @@ def running_reactor() -> Iterator[None]:
 def measure(counts: Counts, primes: Path, nodes: int) -> dict[str, int]:
     """What the second job on so many nodes costs; the first one fills what is filled once."""
     with tempfile.TemporaryDirectory(prefix="pushy-growth-") as directory:
-        # Heartbeats are not counted, and would take most of the time.
-        server = LocalServer(Path(directory), tls=False, heartbeat_interval=5000)
+        server = LocalServer(Path(directory), tls=False, **_PATIENT)
         server.start()
         server.stop()
         server.enrol(primes, nodes)
@@ -158,7 +159,9 @@ def measure(counts: Counts, primes: Path, nodes: int) -> dict[str, int]:
                     job = caller.start_job(rows.names(nodes), capture=True)
                     status = next(data["status"] for name, data in feed if (name, data["job"]) == ("job_complete", job))
                     if status != "complete":
-                        raise RuntimeError(f"a job on {nodes} nodes is {status}")
+                        raise RuntimeError(
+                            f"a job on {nodes} nodes is {status}: {_how(caller, job)}, {swarms.report()}"
+                        )
                     caller.get("pushy/jobs?limit=1")  # waits until all is written
                     seconds = time.monotonic() - began
                     found = counts.end()
@@ -167,6 +170,11 @@ def measure(counts: Counts, primes: Path, nodes: int) -> dict[str, int]:
     told = ", ".join(f"{count:,} {what}" for what, count in sorted(found.items()))
     print(f"{nodes:>6,} nodes: {told} ({seconds:.2f} s)", flush=True)
     return found
+
+
+def _how(caller: Api, job: str) -> dict[str, int]:
+    """How many nodes have each status."""
+    return {status: len(names) for status, names in caller.get(f"pushy/jobs/{job}")["nodes"].items()}
 
 
 def main() -> int:
