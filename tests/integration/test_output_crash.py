@@ -14,6 +14,7 @@ import pytest
 from demo.fleet import Fleet
 from demo.processes import wait_until
 from tests import postgres
+from tests.integration.knife_2x import Feed
 from tests.integration.push_client_3 import OutputClient, deliver, totals
 from tests.integration.wire_2x import Wire
 
@@ -105,19 +106,21 @@ def test_every_byte_is_there_once_whatever_is_killed(fleet: Fleet) -> None:
                 killer.kill()
         for node, said in texts.items():
             deliver(node, job, said)
+        feed = wire.feed(job, query="?output=true")  # while the job lives: later there is only a summary
+        for node, said in texts.items():
             node.say("succeeded", job, output=totals(said))
         wait_until(lambda: wire.knife.job(job)["status"] == "complete" or None, "complete", seconds=20)
         for node, said in texts.items():
             assert {channel: read(wire, job, node, channel) for channel in said} == said
-        assert told_by_feed(wire, job) == {
+        assert told_by(feed) == {
             (node.name, channel): text for node, said in texts.items() for channel, text in said.items()
         }
 
 
-def told_by_feed(wire: Wire, job: str) -> dict[tuple[str, str], bytes]:
+def told_by(feed: Feed) -> dict[tuple[str, str], bytes]:
     """What the feed says of outputs; each goes on where it was."""
     told: dict[tuple[str, str], bytes] = {}
-    for event in wire.feed(job, query="?output=true").rest(within=20):
+    for event in feed.rest(within=20):
         if event.name == "output":
             stream = str(event.data["node"]), str(event.data["channel"])
             text = told.get(stream, b"")
