@@ -156,10 +156,14 @@ class Fleet:
         return [*self.agents.values(), *([self.server] if self.server else [])]
 
     def close(self) -> None:
-        """End every process that was started."""
-        for process in self.processes():
-            if process.process.poll() is None:
-                process.stop()
+        """End every process that was started, also where one of them does not want to.
+
+        :raise DidNotHappen: one had to be killed
+        """
+        with contextlib.ExitStack() as stack:
+            for process in reversed(self.processes()):
+                if process.process.poll() is None:
+                    stack.callback(process.stop)
 
 
 def _toml(values: Mapping[str, object]) -> str:
