@@ -3,14 +3,13 @@
 
 First what no program needs is taken out: pip, tests, sources of C, what pip keeps for itself. Then every library goes
 to the package of the one program that needs it, and to pushy-common if several do; which those are is read from the
-imports of our packages and from what the libraries say that they require. With --copyright it writes the licences of
-each package's libraries behind our own. It uses Debian's Python and the standard library only.
+imports of our packages and from what the libraries say that they require. The licences of a package's libraries are
+written behind our own. It uses Debian's Python and the standard library only.
 """
 
 import ast
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -32,6 +31,12 @@ PROGRAMS = {
 NOT_RUN = {"pip", "setuptools", "pycparser"}
 # Found by name while they run, and imported nowhere.
 DYNAMIC = {"pushyd": {"psycopg-binary"}}
+# Of Twisted, what speaks protocols that nobody here speaks, and what finds it by its name.
+UNUSED = (
+    *(f"twisted/{name}/" for name in ("conch", "mail", "pair", "positioning", "trial", "words")),
+    *(f"twisted/plugins/{name}.py" for name in ("cred_sshkeys", "twisted_conch", "twisted_mail", "twisted_trial")),
+    "twisted/plugins/twisted_words.py",
+)
 JUNK_DIRECTORIES = {"__pycache__", "test", "tests", "newsfragments"}
 JUNK_SUFFIXES = {".c", ".h", ".pxd", ".pyi", ".pyx", ".exe"}
 # Left in place: the machinery of tests that is imported by what is not.
@@ -146,6 +151,8 @@ def is_junk(path: Path) -> bool:
     """Whether no program needs a file of site-packages."""
     if any(str(path).startswith(f"{kept}/") for kept in NOT_JUNK) and path.suffix == ".py":
         return False
+    if str(path).startswith(UNUSED):
+        return True
     if path.parts[0].endswith(".dist-info"):
         return path.name not in {"METADATA", "entry_points.txt"}
     return bool(JUNK_DIRECTORIES & set(path.parts[:-1])) or path.suffix in JUNK_SUFFIXES
@@ -186,13 +193,11 @@ def programs() -> None:
 
 
 def write_licenses() -> None:
-    """Keep, for --copyright, the licence of each library, before its file is thrown away."""
-    notes: dict[str, list[str]] = {}
+    """Write the licence of each library into the copyright of its package, which dh_installdocs has put there."""
     libraries = installed()
     for name, owner in sorted(deal().items()):
-        notes.setdefault(owner, []).append(stanza(name, libraries[name]))
-    for owner, stanzas in notes.items():
-        (ROOT / f"{owner}.bundled-copyright").write_text("\n" + "\n".join(stanzas))
+        with (ROOT / owner / "usr/share/doc" / owner / "copyright").open("a", encoding="utf-8") as copyright_file:
+            copyright_file.write(f"\n{stanza(name, libraries[name])}")
 
 
 def stanza(name: str, distribution: Distribution) -> str:
@@ -242,20 +247,8 @@ def shortened(text: str) -> str:
     return text
 
 
-def append_copyright() -> None:
-    """Add to each package's copyright what it bundles."""
-    for owner in (COMMON, *PROGRAMS):
-        bundled = ROOT / f"{owner}.bundled-copyright"
-        if bundled.exists():
-            with (ROOT / owner / "usr/share/doc" / owner / "copyright").open("a") as file:
-                file.write(bundled.read_text())
-
-
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--copyright"]:
-        append_copyright()
-    else:
-        write_licenses()
-        split()
-        programs()
-        clean()
+    write_licenses()
+    split()
+    programs()
+    clean()

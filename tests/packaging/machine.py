@@ -75,8 +75,9 @@ class Machine:
         (apt / "sources.list").write_text("".join(f"{line}\n" for line in sources))
         (apt / "apt.conf.d/99machine").write_text(_apt_settings())
         (self.root / "etc/hostname").write_text(f"{self._hostname}\n")
-        hosts = self.root / "etc/hosts"
-        hosts.write_text(f"127.0.0.1 localhost\n127.0.1.1 {self._hostname} {self._hostname.partition('.')[0]}\n")
+        # This machine's are for what is fetched: they may have the registry's name.
+        names = f"127.0.0.1 localhost\n127.0.1.1 {self._hostname} {self._hostname.partition('.')[0]}\n"
+        (self.root / "etc/hosts").write_text(names + Path("/etc/hosts").read_text())
         for part in ("resolv.conf", "ssl/certs/ca-certificates.crt"):
             if Path("/etc", part).exists():
                 (self.root / "etc" / part).parent.mkdir(parents=True, exist_ok=True)
