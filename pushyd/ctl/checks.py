@@ -48,7 +48,9 @@ def _files(state: Path) -> Iterator[Finding]:
     wrong = False
     for path in [state, *sorted(state.iterdir())]:
         mode = S_IMODE(path.stat().st_mode)
-        if path.name not in PUBLIC and mode & 0o077:
+        # The group may look into the directory: the package gives it that, and to the files nothing.
+        private = 0o027 if path == state else 0o077
+        if path.name not in PUBLIC and mode & private:
             wrong = True
             yield Finding("file rights", f"{path}: others have rights to it ({mode:04o})", f"chmod go= '{path}'")
     if not wrong:

@@ -359,6 +359,13 @@ class TestCheck(Check):
         assert f"{state}/curve-secret: others have rights to it (0644)" in found
         assert f"chmod go= '{state}/curve-secret'" in found
 
+    def test_the_directorys_group_may_look_into_it(self, state: Path) -> None:
+        state.chmod(0o750)
+        self.findings(state, wrong=0)
+        for mode in (0o770, 0o751):
+            state.chmod(mode)
+            assert f"{state}: others have rights to it ({mode:04o})" in self.findings(state, wrong=1)
+
     @pytest.mark.parametrize("name", ["server-rsa.pem", "curve-secret", "session-secret", "format"])
     def test_keys(self, state: Path, name: str) -> None:
         (state / name).write_bytes(b"nonsense")
