@@ -131,8 +131,9 @@ class Machine:
         return ended.stdout
 
     def apt(self, *arguments: str) -> str:
-        """What apt-get says while it does something."""
-        return self.run("apt-get", "--quiet", "--yes", "--option=Dpkg::Use-Pty=0", *arguments)
+        """What apt-get says while it does something; settings that were changed stay as they are."""
+        options = ("--option=Dpkg::Use-Pty=0", "--option=Dpkg::Options::=--force-confold")
+        return self.run("apt-get", "--quiet", "--yes", *options, *arguments)
 
     def property(self, unit: str, name: str) -> str:
         """What systemd knows of a unit."""
