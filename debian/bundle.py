@@ -202,7 +202,7 @@ def write_licenses() -> None:
 
 def stanza(name: str, distribution: Distribution) -> str:
     """A library's paragraph of debian/copyright."""
-    tops = {path.parts[0] for path in files(distribution) if not path.parts[0].endswith(".dist-info")}
+    tops = {path.parts[0] for path in files(distribution) if not re.search(r"\.dist-info$|^__", path.parts[0])}
     texts = license_texts(distribution)
     if not texts:
         raise SystemExit(f"{name}: no licence was found; see debian/bundle.py")
