@@ -33,6 +33,7 @@ GRACE = 0.5
 TERM_TIME = 5.0
 """Seconds between TERM and KILL, and between KILL and giving up."""
 
+_SWEEPS = 5
 _UMASK = 0o022
 
 
@@ -127,14 +128,16 @@ class Process:
 
     def _await_all(self) -> None:
         self._check = None
-        left = self._members()
-        if not left:
-            self._drain()
-            return
-        if self._killing:
-            # Those that were forked while we looked.
-            self._kill_group()
-            tree.send(signal.SIGKILL, [entry.pid for entry in left])
+        # More than one look: what forks and ends all the time can be missed by one, which is not of a single moment,
+        # and is gone on when its signal comes.
+        for _ in range(_SWEEPS if self._killing else 1):
+            left = self._members() or self._members()
+            if not left:
+                self._drain()
+                return
+            if self._killing:
+                self._kill_group()
+                tree.send(signal.SIGKILL, [entry.pid for entry in left])
         self._check = self._reactor.callLater(tree.CHECK_EVERY, self._await_all)
 
     def _kill(self) -> None:
