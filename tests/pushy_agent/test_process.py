@@ -199,7 +199,7 @@ class ProcessTests(TestCase):
         bomb = f"sleep 0.01; {script}"
         child, ended = self.start(
             order("sh", "-c", f"{script}; sleep 60", cwd=str(self.directory), env={**ENV, "bomb": bomb}),
-            term_time=2,
+            term_time=5,
         )
         await self.until(lambda: self._has_text("beats") and (self.directory / "beats").stat().st_size > 20)
         child.end()
