@@ -41,6 +41,11 @@ PEER_PROPERTY = "User-Id"
 RETRY_DELAY = 1.0
 """Seconds until a socket that could not be read is tried again, unless it has news before."""
 
+# As plain numbers: pyzmq's flags are enums, and what combines them costs more than a frame that is sent.
+_NOBLOCK = int(zmq.NOBLOCK)
+_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_POLLIN = int(zmq.POLLIN)
+
 _ERRORS_THAT_END = {zmq.ENOTSOCK, zmq.ETERM}
 
 OnMessage = Callable[[list[bytes], str], None]
@@ -132,7 +137,9 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
         if self.closed:
             return False
         try:
-            self.socket.send_multipart(message, zmq.NOBLOCK)
+            for frame in message[:-1]:
+                self.socket.send(frame, _MORE)
+            self.socket.send(message[-1], _NOBLOCK)
         except zmq.ZMQError as error:
             self.log.debug("A message was not sent: {error}", error=error)
             return False
@@ -183,12 +190,12 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
         """Read at most :data:`READ_BATCH` messages; whether there may be more."""
         # Asking for the events is what acknowledges the descriptor, also on a socket that only sends and must not be
         # read (PUB: its subscriptions come in here). After that, reading until EAGAIN does.
-        if not self.socket.get(zmq.EVENTS) & zmq.POLLIN:
+        if not int(self.socket.get(zmq.EVENTS)) & _POLLIN:
             return False
         for _ in range(READ_BATCH):
             try:
                 if self._is_skipping:
-                    self.socket.recv(zmq.NOBLOCK)
+                    self.socket.recv(_NOBLOCK)
                     self._is_skipping = bool(self.socket.get(zmq.RCVMORE))
                     continue
                 frames, peer = self._receive()
@@ -201,14 +208,15 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
 
     def _receive(self) -> tuple[list[bytes], str]:
         socket = self.socket
-        # Only a Frame knows the peer's name, and only the first one is worth the price of being one.
-        first = socket.recv(zmq.NOBLOCK, copy=False)
+        # Frames, for only they know the peer's name, and whether there are more for less than it costs to ask.
+        first = frame = socket.recv(_NOBLOCK, copy=False)
         frames = [first.bytes]
-        while socket.get(zmq.RCVMORE):
+        while frame.more:
             if len(frames) == MAX_FRAMES:
                 self._is_skipping = True
                 break
-            frames.append(socket.recv(zmq.NOBLOCK))
+            frame = socket.recv(_NOBLOCK, copy=False)
+            frames.append(frame.bytes)
         try:
             peer = first.get(PEER_PROPERTY)
         except (zmq.ZMQError, UnicodeDecodeError):  # no ZAP on this socket, or a name that is no text
