@@ -196,7 +196,7 @@ class ProcessTests(TestCase):
         tree.become_subreaper()
         # Each generation forks the next in a session of its own, and ends.
         script = 'f() { echo x >>beats; [ $(wc -l <beats) -gt 2000 ] || setsid sh -c "$bomb" & }; f'
-        bomb = f"sleep 0.01; {script}"
+        bomb = f"sleep 0.05; {script}"
         child, ended = self.start(
             order("sh", "-c", f"{script}; sleep 60", cwd=str(self.directory), env={**ENV, "bomb": bomb}),
             term_time=5,
