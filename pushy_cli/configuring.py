@@ -38,7 +38,10 @@ async def init(session: Session) -> int:
     if ca_file := session.given.get("ca_file"):
         values["ca_file"] = str(_absolute(ca_file, place.home, place.cwd))
     keys = {"server_url": "chef_server_url"}
-    lines = [f"[{profile}]", *(f"{keys.get(name, name)} = {json.dumps(value)}" for name, value in values.items())]
+    lines = [
+        f"[{profile}]",
+        *(f"{keys.get(name, name)} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()),
+    ]
     _write(file, "\n".join([*([before.rstrip("\n"), ""] if before.strip() else []), *lines, ""]))
     session.console.note(f"Wrote [{profile}] to {file}")
     return await check(session)

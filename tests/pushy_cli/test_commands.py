@@ -299,7 +299,7 @@ class ConfigTests(ProgramTestCase):
         assert "name        FAILED  nowhere.invalid has no address" in result.out
 
     async def test_init(self) -> None:
-        key = str(self.home / ".pushy/admin.pem")
+        key = str((self.home / ".pushy/admin.pem").rename(self.home / ".pushy/\U0001f511.pem"))
         new = self.home / "new/credentials"
         given = ["--server-url", self.url, "--client-name", "admin", "--ca-file", str(self.home / "ca.pem")]
         init = ["config", "init", "--credentials", str(new), *given]
