@@ -30,6 +30,7 @@ def main() -> int:
         story = Story(machine, Path(sys.argv[1]), Path(sys.argv[2]))
         story.tell()
     except Failed as failure:
+        machine.keep_journal()
         print(f"WRONG  {failure}\nThe whole log is in {log}", file=sys.stderr)
         return 1
     finally:

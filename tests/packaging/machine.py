@@ -143,6 +143,11 @@ class Machine:
         """A file of the machine, seen from outside."""
         return self.root / path.lstrip("/")
 
+    def keep_journal(self) -> None:
+        """Add to the log what the services there have said, for whoever looks for what is wrong."""
+        if self._leader:
+            self.run("journalctl", "--no-pager", "--lines=300", "--unit=pushy*", check=False)
+
     def power_off(self) -> None:
         """Shut it down, as an operator would.
 

@@ -248,8 +248,9 @@ class Story:
 
     def _upgrade_in_the_middle_of_a_job(self) -> None:
         machine = self._machine
-        machine.path("/etc/pushy/pushyd.toml").open("a").write("\nvoting_timeout = 59\n")
-        machine.path("/etc/pushy/pushy-agent.toml").open("a").write("\n# ours\n")
+        for name, line in {"pushyd.toml": "voting_timeout = 59", "pushy-agent.toml": "stop_grace = 4"}.items():
+            settings = machine.path(f"/etc/pushy/{name}")
+            settings.write_text(f"{line}\n{settings.read_text()}")
         before = self._sums()
         job = self._start_waiting_job()
         processes = {unit: machine.property(unit, "MainPID") for unit in ("pushyd", *AGENTS.values())}
