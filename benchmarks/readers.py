@@ -55,7 +55,9 @@ def main() -> int:
     for reader in readers:
         reader.socket.setblocking(False)
         selector.register(reader.socket, selectors.EVENT_READ, reader)
-    answered = False
+    answered = not readers
+    if answered:
+        print("connected", flush=True)
     while selector.get_map():
         for key, _ in selector.select():
             reader = key.data

@@ -55,13 +55,13 @@ class Bench:
         """The rows that need nodes; those of one size on one server, one after the other."""
         for size in (100, 500, 1000, 5000, 10_000) if self.tenth else (1000, 5000, 10_000):
             wanted = ["online, TLS", "job", "job, 2 KB of output"]
-            if size in self._sizes(1000):
-                wanted += ["feed readers"]
             if size in self._sizes(10_000):
                 wanted += ["idle", "restart"]
             self._on_fleet(size, wanted)
         for size in self._sizes(10_000):
             self._on_fleet(size, ["online, plain"], tls=False)
+        for size in self._sizes(1000):
+            self._on_fleet(size, ["feed readers"], tls=False)
 
     def _on_fleet(self, size: int, wanted: list[str], *, tls: bool = True, interval: float | None = None) -> None:
         measures: dict[str, Callable[[Server, Swarms], Figures]] = {
