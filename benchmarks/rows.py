@@ -194,9 +194,9 @@ def _held_job(server: Server, swarms: Swarms, readers: int) -> Figures:
             swarms.go()
             _wait_for_end(feed, job)
             seconds = time.monotonic() - began
-            out, _ = process.communicate()
+            assert process.stdout is not None
+            seen: list[int] = json.loads(process.stdout.readline())
             all_read = time.monotonic() - began
-    seen: list[int] = json.loads(out)
     expected = 3 * swarms.count + 3
     _require(seen == [expected] * readers, f"expected {expected} events, got {set(seen)}")
     return {"s": seconds, "all have read s": all_read, "cpu s": cpu_seconds(server.pid) - cpu}
