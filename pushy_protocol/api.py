@@ -248,6 +248,7 @@ def _check_env(env: dict[str, str], body: bytes) -> None:
                 raise InvalidRequest(f"env: expected every key once, got {name!r} {times} times")
 
 
+_CHOICES = {"capture_output": 'true, false or "live"'}
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`", re.DOTALL)
 _AT = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
 _QUOTED = re.compile(r"`([^`]*)`")
@@ -267,6 +268,9 @@ def _explain(error: msgspec.ValidationError) -> list[str]:
     text = str(error)
     if unknown := _UNKNOWN_FIELD.search(text):
         return ["invalid key supplied", f"{unknown[1]}: expected no such key"]
+    for key, choices in _CHOICES.items():
+        if text.endswith(f" - at `$.{key}`"):
+            return [f"{key}: expected {choices}"]
     at = _AT.search(text)
     said = text[: at.start()] if at else text
     if said.startswith("Object missing required field"):

@@ -128,8 +128,13 @@ class LiveJobs:
         live = self._live[spec.id] = _Live(job=Job(spec), updated_at=spec.created_at)
         nodes = [NodeRef(spec.organization, name) for name in spec.nodes]
         self._parts.begin(spec.id, nodes)
-        unavailable = (node.name for node in nodes if self._nodes.presence(node) is not Presence.IDLE)
-        self._step(live, Start(frozenset(unavailable)))
+        unavailable = {node.name: where for node in nodes if (where := self._nodes.presence(node)) is not Presence.IDLE}
+        absent = [name for name, where in unavailable.items() if where is Presence.OFFLINE]
+        later = absent[TOLD_AT_ONCE:]
+        # What is sent to those that are looked for later reaches nobody.
+        self._step(live, Start(frozenset(unavailable).difference(later)))
+        if later:
+            self._clock.callLater(0, self._find_absent, live, later)
 
     def take_up(self, unfinished: Iterable[tuple[StoredJob, bytes, int]], absence_seconds: float) -> None:
         """Go on with the jobs, and their feeds, that an earlier run of the server left unfinished.
@@ -352,14 +357,20 @@ class LiveJobs:
     def _give_up_absent(self, taken_up: Sequence[_Live]) -> None:
         """The nodes of jobs that were taken up and have not come back are down."""
         for live in taken_up:
-            for name in live.job.spec.nodes:
-                node = NodeRef(live.job.spec.organization, name)
-                if self._nodes.presence(node) is Presence.OFFLINE and self.concerns(node, live.job.spec.id):
-                    self._give_up(live, name)
+            self._find_absent(live, live.job.spec.nodes)
 
-    def _give_up(self, live: _Live, name: str) -> None:
-        if live.job.nodes[name] not in TERMINAL_NODE_STATUSES:
-            self._step(live, FromNode(name, NodeEvent.DOWN))
+    def _find_absent(self, live: _Live, names: Sequence[str]) -> None:
+        """Those of the nodes that are not there are down; some at a time, so that nobody waits."""
+        some, rest = names[:TOLD_AT_ONCE], names[TOLD_AT_ONCE:]
+        for name in some:
+            node = NodeRef(live.job.spec.organization, name)
+            if self._nodes.presence(node) is Presence.OFFLINE and self._is_awaited(live, name):
+                self._step(live, FromNode(name, NodeEvent.DOWN))
+        if rest:
+            self._clock.callLater(0, self._find_absent, live, rest)
+
+    def _is_awaited(self, live: _Live, name: str) -> bool:
+        return not live.job.ended and live.job.nodes[name] not in TERMINAL_NODE_STATUSES
 
     def _timer_fired(self, live: _Live, timer: Timer) -> None:
         self._step(live, TimerFired(timer))

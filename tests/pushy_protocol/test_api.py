@@ -126,9 +126,9 @@ class TestJobRequest:
             ({"file": "text"}, "file: expected a string that begins with 'raw:' or 'base64:'"),
             ({"file": "base64:!"}, "file: expected base64 after 'base64:'"),
             ({"file": "raw:" + "a" * (MAX_FILE_BYTES + 1)}, "file: expected at most 100000 bytes, got 100001"),
-            ({"capture_output": "yes"}, "capture_output: expected true or false, got a string"),
-            ({"capture_output": 1}, "capture_output: expected true or false, got an integer"),
-            ({"capture_output": None}, "capture_output: expected true or false, got null"),
+            ({"capture_output": "yes"}, 'capture_output: expected true, false or "live"'),
+            ({"capture_output": 1}, 'capture_output: expected true, false or "live"'),
+            ({"capture_output": None}, 'capture_output: expected true, false or "live"'),
         ],
     )
     def test_each_failure_names_the_key_and_what_was_expected(self, changes: Json, reason: str) -> None:

@@ -180,6 +180,27 @@ class WayTests(Jobs):
         self.clock.advance(0)
         assert self.nodes.told(messages.Run) == names
 
+    def test_of_a_large_fleet_that_is_not_there_some_at_a_time_are_found_down(self) -> None:
+        names = [f"web{number}" for number in range(2 * TOLD_AT_ONCE + 2)]
+        self.nodes.presences = dict.fromkeys((NodeRef(ORG, name) for name in names), Presence.OFFLINE)
+        self.nodes.presences[NodeRef(ORG, names[-2])] = Presence.REHAB
+        job_id = self.create(*names)
+        down = [*names[:TOLD_AT_ONCE], names[-2]]
+        assert [name for name, status in self.status(job_id)[1].items() if status is not New] == down
+        # One comes back while the others are looked for, and is asked.
+        back = NodeRef(ORG, names[-1])
+        self.nodes.presences[back] = Presence.IDLE
+        self.live.on_available(back, carries_on=False)
+        self.clock.advance(0)
+        self.clock.advance(0)
+        status, nodes = self.status(job_id)
+        assert (status, [name for name, node in nodes.items() if node is New]) == (JobStatus.VOTING, names[-1:])
+        assert names[-1] in self.nodes.told(messages.Commit)
+        self.say(messages.NackCommit, job_id, names[-1])
+        assert self.status(job_id)[0] is JobStatus.QUORUM_FAILED
+        votes = [emit.node for _, emit in self.feeds.events if emit.status == "down"]
+        assert votes == [*down, *names[TOLD_AT_ONCE:-2]]
+
     def test_who_was_not_told_yet_when_it_ends_never_is(self) -> None:
         names = [f"web{number}" for number in range(TOLD_AT_ONCE + 1)]
         job_id = self.create(*names)

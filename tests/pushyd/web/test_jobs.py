@@ -290,7 +290,7 @@ class OutputTests(ApiTestCase):
             f"{'0' * 32}/output/web1/stdout",
             f"{captured}/output/web1/stdin",
             f"{captured}/output/web1",
-            f"{captured}/output",
+            f"{'0' * 32}/output",
         ):
             answer = await self.get(f"{JOBS}/{path}")
             self.assertEqual(answer.status, 404, path)
