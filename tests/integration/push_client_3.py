@@ -7,11 +7,13 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from tests.integration.push_channel_2x import KEYS, Keys
+from tests.integration.push_channel_2x import PATIENCE_SECONDS as MESSAGE_SECONDS
 from tests.integration.push_client_2x import PushClient
 
 CHUNK_BYTES = 32 * 1024
 WINDOW_BYTES = 256 * 1024
 PATIENCE_SECONDS = 1.0
+ALIVE = {"type": "ack"}
 
 
 class OutputClient(PushClient):
@@ -24,6 +26,19 @@ class OutputClient(PushClient):
         "abort": (set(), {"job_id"}),
         "ack": (set(), {"job_id", "offsets"}),
     }
+
+    def expect(self, kind: str, within: float = MESSAGE_SECONDS) -> dict[str, Any]:
+        """The next message, which is of this type; but the server may show at any time that the channel is alive."""
+        while (message := self.next(within)) == ALIVE and kind != "ack":
+            pass
+        assert message is not None, f"{self.name}: no {kind} within {within} s"
+        assert message["type"] == kind, f"{self.name}: expected {kind}, heard {message}"
+        return message
+
+    def expect_nothing(self, within: float = 0.05) -> None:
+        """Nothing is there, and nothing comes in this time, but that the channel is alive."""
+        message = self.next(within)
+        assert message in (None, ALIVE), f"{self.name}: heard {message}"
 
     def say_output(self, job_id: str, channel: str, offset: int, data: bytes) -> None:
         """Send one piece."""
@@ -100,7 +115,7 @@ def deliver(
         if message and message["type"] == "ack" and message.get("job_id") == job_id and "offsets" in message:
             for channel, offset in message["offsets"].items():
                 streams[channel].heard(offset)
-        elif message:
+        elif message and message != ALIVE:
             others.append(message)
         between()
     return others
