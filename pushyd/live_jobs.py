@@ -45,6 +45,12 @@ from pushyd.store.interface import (
 TOLD_AT_ONCE = 500
 """Nodes that are sent a message before the reactor has its turn again; they take some milliseconds."""
 
+FOUND_AT_ONCE = 50
+"""Nodes that are found down before the reactor has its turn again: each has its events in the feed, and a record.
+
+A request of somebody else takes some ten turns, each of which may be behind so many.
+"""
+
 REPEAT_SECONDS = 5.0
 """Seconds after which a node that is there, and has not answered, is asked again."""
 
@@ -130,7 +136,7 @@ class LiveJobs:
         self._parts.begin(spec.id, nodes)
         unavailable = {node.name: where for node in nodes if (where := self._nodes.presence(node)) is not Presence.IDLE}
         absent = [name for name, where in unavailable.items() if where is Presence.OFFLINE]
-        later = absent[TOLD_AT_ONCE:]
+        later = absent[FOUND_AT_ONCE:]
         # What is sent to those that are looked for later reaches nobody.
         self._step(live, Start(frozenset(unavailable).difference(later)))
         if later:
@@ -361,7 +367,7 @@ class LiveJobs:
 
     def _find_absent(self, live: _Live, names: Sequence[str]) -> None:
         """Those of the nodes that are not there are down; some at a time, so that nobody waits."""
-        some, rest = names[:TOLD_AT_ONCE], names[TOLD_AT_ONCE:]
+        some, rest = names[:FOUND_AT_ONCE], names[FOUND_AT_ONCE:]
         for name in some:
             node = NodeRef(live.job.spec.organization, name)
             if self._nodes.presence(node) is Presence.OFFLINE and self._is_awaited(live, name):

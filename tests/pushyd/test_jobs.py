@@ -17,7 +17,7 @@ from pushyd.domain.effects import Emit, FeedEvent
 from pushyd.domain.job import JobSpec
 from pushyd.domain.node import NodeRef, Presence
 from pushyd.jobs import JobService, TooLate
-from pushyd.live_jobs import TOLD_AT_ONCE, LiveJobs
+from pushyd.live_jobs import FOUND_AT_ONCE, TOLD_AT_ONCE, LiveJobs
 from pushyd.outputs import Outputs
 from pushyd.store.interface import (
     FeedText,
@@ -181,11 +181,11 @@ class WayTests(Jobs):
         assert self.nodes.told(messages.Run) == names
 
     def test_of_a_large_fleet_that_is_not_there_some_at_a_time_are_found_down(self) -> None:
-        names = [f"web{number}" for number in range(2 * TOLD_AT_ONCE + 2)]
+        names = [f"web{number}" for number in range(2 * FOUND_AT_ONCE + 2)]
         self.nodes.presences = dict.fromkeys((NodeRef(ORG, name) for name in names), Presence.OFFLINE)
         self.nodes.presences[NodeRef(ORG, names[-2])] = Presence.REHAB
         job_id = self.create(*names)
-        down = [*names[:TOLD_AT_ONCE], names[-2]]
+        down = [*names[:FOUND_AT_ONCE], names[-2]]
         assert [name for name, status in self.status(job_id)[1].items() if status is not New] == down
         # One comes back while the others are looked for, and is asked.
         back = NodeRef(ORG, names[-1])
@@ -199,7 +199,7 @@ class WayTests(Jobs):
         self.say(messages.NackCommit, job_id, names[-1])
         assert self.status(job_id)[0] is JobStatus.QUORUM_FAILED
         votes = [emit.node for _, emit in self.feeds.events if emit.status == "down"]
-        assert votes == [*down, *names[TOLD_AT_ONCE:-2]]
+        assert votes == [*down, *names[FOUND_AT_ONCE:-2]]
 
     def test_who_was_not_told_yet_when_it_ends_never_is(self) -> None:
         names = [f"web{number}" for number in range(TOLD_AT_ONCE + 1)]
