@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from demo.fleet import Fleet
-from demo.processes import wait_until
+from demo.processes import DidNotHappen, wait_until
 
 
 def start(fleet: Fleet, command: str, nodes: Sequence[str], **more: object) -> str:
@@ -17,7 +17,17 @@ def start(fleet: Fleet, command: str, nodes: Sequence[str], **more: object) -> s
 
 def wait_for_nodes(fleet: Fleet, job: str, nodes: Mapping[str, Sequence[str]], *, seconds: float = 30) -> None:
     """Wait until the nodes of a job have these statuses."""
-    wait_until(lambda: fleet.get(f"pushy/jobs/{job}")["nodes"] == nodes or None, f"{nodes} in {job}", seconds=seconds)
+    shown: dict[str, list[str]] = {}
+
+    def has_them() -> bool | None:
+        nonlocal shown
+        shown = fleet.get(f"pushy/jobs/{job}")["nodes"]
+        return shown == nodes or None
+
+    try:
+        wait_until(has_them, f"{nodes} in {job}", seconds=seconds)
+    except DidNotHappen as error:
+        raise DidNotHappen(f"{error}, but {shown}") from None
 
 
 def reason(fleet: Fleet, job: str, node: str) -> str:
