@@ -16,6 +16,7 @@ What txZMQ 1.0.0 does, and what :class:`Connection` does instead:
 The meaning of frames is not known here.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -41,6 +42,19 @@ PEER_PROPERTY = "User-Id"
 RETRY_DELAY = 1.0
 """Seconds until a socket that could not be read is tried again, unless it has news before."""
 
+REST = 0.01
+"""Seconds for which a connection that `rests` is left alone after it was read.
+
+A message that comes alone costs a turn of the reactor, a wake of ZeroMQ's thread and a look for more: several times
+what it costs as one of some. Of many peers' messages some come in every rest.
+"""
+
+PROMPT = 0.05
+"""Seconds after a send in which a connection does not rest: an answer is awaited."""
+
+MANY = 8
+"""Messages in one reading after which a connection rests even so: the answers of many are read together."""
+
 # As plain numbers: pyzmq's flags are enums, and what combines them costs more than a frame that is sent.
 _NOBLOCK = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -57,6 +71,7 @@ class Reactor(Protocol):
 
     def addReader(self, reader: Any, /) -> None: ...
     def removeReader(self, reader: Any, /) -> None: ...
+    def seconds(self) -> float: ...
     def callLater(self, delay: float, callable: Callable[..., object], /) -> IDelayedCall: ...  # noqa: A002
 
 
@@ -87,12 +102,21 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
 
     log = Logger()
 
-    def __init__(self, context: Context, socket_type: int, on_message: OnMessage | None = None) -> None:
-        """:param on_message: called with the frames and the name that ZAP gave the peer (empty without ZAP)"""
+    def __init__(
+        self, context: Context, socket_type: int, on_message: OnMessage | None = None, *, rests: bool = False
+    ) -> None:
+        """:param on_message: called with the frames and the name that ZAP gave the peer (empty without ZAP)
+        :param rests: of many peers, whose messages may wait for :data:`REST` unless they answer something
+        """
         self.socketType = socket_type
         self._on_message = on_message
         self._reactor: Reactor = context.reactor
         self._is_skipping = False  # the rest of a message that had too many frames
+        self._is_reading = False
+        self._rests = rests
+        self._is_resting = False  # nobody looks at its descriptor until the read that is scheduled
+        self._sent_at = -math.inf
+        self._behind_since: float | None = None
         super().__init__(context)
 
     def serve_curve(self, keys: CurveKeyPair, zap_domain: str) -> None:
@@ -129,6 +153,10 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
         """Whether it has been shut down."""
         return self.factory is None
 
+    def behind(self) -> float:
+        """For how many seconds every reading has left something to read; 0 where the last one left nothing."""
+        return 0.0 if self._behind_since is None else self._reactor.seconds() - self._behind_since
+
     def send(self, message: Sequence[bytes]) -> bool:
         """Queue a message; never waits. False where it could not be: queue full, no peer yet, or shut down.
 
@@ -144,9 +172,7 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
             self.log.debug("A message was not sent: {error}", error=error)
             return False
         finally:
-            # ZeroMQ's descriptor is edge-triggered: touching the socket may have eaten the edge of a message that
-            # came in, and nobody would look again.
-            self._schedule_read()
+            self._look_again()
         return True
 
     def shutdown(self) -> None:
@@ -160,15 +186,28 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
             if self.read_scheduled.active():
                 self.read_scheduled.cancel()
             self.read_scheduled = None
+        self._is_reading = True
         try:
-            if not self.closed and self._read_batch():
-                self._schedule_read()
+            count = 0 if self.closed else self._read_batch()
         except zmq.ZMQError as error:
             self.log.warn("Reading from a socket failed: {error}", error=error)
             if error.errno in _ERRORS_THAT_END:
                 self.shutdown()
             else:
                 self._schedule_read(RETRY_DELAY)
+        else:
+            if count == READ_BATCH:
+                if self._behind_since is None:
+                    self._behind_since = self._reactor.seconds()
+                self._schedule_read()
+            else:
+                self._behind_since = None
+                if count and self._may_rest(count):
+                    self._rest()
+                else:
+                    self._watch()
+        finally:
+            self._is_reading = False
 
     def messageReceived(self, message: list[bytes], peer: str = "") -> None:
         """Pass a message on."""
@@ -186,13 +225,13 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
         # at the socket, as sending does.
         self._schedule_read()
 
-    def _read_batch(self) -> bool:
-        """Read at most :data:`READ_BATCH` messages; whether there may be more."""
+    def _read_batch(self) -> int:
+        """Read at most :data:`READ_BATCH` messages; how many there were."""
         # Asking for the events is what acknowledges the descriptor, also on a socket that only sends and must not be
         # read (PUB: its subscriptions come in here). After that, reading until EAGAIN does.
         if not int(self.socket.get(zmq.EVENTS)) & _POLLIN:
-            return False
-        for _ in range(READ_BATCH):
+            return 0
+        for count in range(READ_BATCH):
             try:
                 if self._is_skipping:
                     self.socket.recv(_NOBLOCK)
@@ -200,11 +239,11 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
                     continue
                 frames, peer = self._receive()
             except zmq.Again:
-                return False
+                return count
             self.messageReceived(frames, peer)
             if self.closed:
-                return False
-        return True
+                return count
+        return READ_BATCH
 
     def _receive(self) -> tuple[list[bytes], str]:
         socket = self.socket
@@ -222,6 +261,39 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
         except (zmq.ZMQError, UnicodeDecodeError):  # no ZAP on this socket, or a name that is no text
             peer = ""
         return frames, peer
+
+    def _look_again(self) -> None:
+        """After a send. ZeroMQ's descriptor is edge-triggered: touching the socket may have eaten the edge of a message
+        that came in, and nobody would look again.
+        """
+        if self.closed:
+            return
+        if self._rests:
+            self._sent_at = self._reactor.seconds()
+        if not self._is_reading:  # else it goes on until there is nothing more
+            self._watch()
+            self._schedule_read()
+
+    def _may_rest(self, count: int) -> bool:
+        return self._rests and (count >= MANY or self._reactor.seconds() - self._sent_at > PROMPT)
+
+    def _rest(self) -> None:
+        """Leave the socket alone for a while; what comes in meanwhile is read together."""
+        if self.closed:
+            return
+        if not self._is_resting:
+            self._is_resting = True
+            self._reactor.removeReader(self)
+        self._schedule_read(REST)
+
+    def _watch(self) -> None:
+        """Have the reactor tell when something comes in, where it does not already."""
+        if self._is_resting and not self.closed:
+            self._is_resting = False
+            if self.read_scheduled is not None:
+                self.read_scheduled.cancel()
+                self.read_scheduled = None
+            self._reactor.addReader(self)
 
     def _schedule_read(self, delay: float = 0) -> None:
         if self.read_scheduled is None and not self.closed:

@@ -148,7 +148,7 @@ class JobService:
 
     async def recorded(self) -> None:
         """Wait until what has happened so far can be read."""
-        recorded = Deferred.fromCoroutine(self._store.recorded())
+        recorded = Deferred.fromCoroutine(self._store.recorded(hurry=True))
         try:
             await recorded.addTimeout(_STORED_SECONDS, self._clock)  # type: ignore[arg-type]  # zope's IReactorTime
         except defer.TimeoutError:

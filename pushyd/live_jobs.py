@@ -338,7 +338,7 @@ class LiveJobs:
 
     async def _send_run(self, live: _Live, nodes: Sequence[str]) -> None:
         """Tell the nodes to run once it is kept that they shall: a server that starts again must know it."""
-        await self._store.recorded()
+        await self._store.recorded(hurry=True)
         live.may_run = True
         live.told = self._clock.seconds()
         self._tell(live, nodes, NodeStatus.READY, messages.Run, {"job_id": live.job.spec.id})

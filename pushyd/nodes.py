@@ -24,7 +24,7 @@ from pushyd.domain.node import (
     RehabWanted,
     step,
 )
-from pushyd.sessions import Sessions
+from pushyd.sessions import Session, Sessions
 
 _OFFLINE = Presence.OFFLINE
 _RESULTS = (messages.Succeeded, messages.Failed, messages.Aborted)
@@ -43,6 +43,9 @@ class Channel(Protocol):
 
     def send(self, route: bytes, session_key: bytes, body: bytes) -> bool:
         """Send a body to the node behind a socket's identity; False where it could not be queued."""
+
+    def behind(self) -> float:
+        """For how many seconds there has been more to read than could be read; 0 where all of it was."""
 
 
 class Jobs(Protocol):
@@ -182,8 +185,18 @@ class NodeService:
         job_id = message.job_id
         session = self._sessions.of(node)
         extensions = session.extensions if session else _NO_EXTENSIONS
-        output = message if isinstance(message, messages.Output) and "output" in extensions else None
+        now = self._clock.seconds()
         concerns = job_id is not None and self._jobs.concerns(node, job_id)
+        # Nearly all that comes in are heartbeats that tell nothing new; these must cost little.
+        if (
+            type(message) is messages.NodeHeartbeat
+            and (concerns or job_id is None)
+            and self._is_same_peer(node, session)
+            and known.beats_on(now, message.incarnation_id, route)
+        ):
+            self._still_there(node, known, extensions, now)
+            return
+        output = message if isinstance(message, messages.Output) and "output" in extensions else None
         awaits = concerns and self._jobs.awaits(node, job_id or "")
         is_result = job_id is not None and "results" in extensions and isinstance(message, _RESULTS)
         kind = _KINDS.get(type(message), Kind.OTHER)
@@ -193,7 +206,6 @@ class NodeService:
             unknown = not concerns and not is_result and output is None
         carries_on = awaits and "resume" in extensions
         before = known.presence
-        now = self._clock.seconds()
         if session:
             self._keys[node] = session.registration.curve_key
         self._step(node, known, Heard(now, kind, message.incarnation_id, route, unknown, resumes=carries_on))
@@ -207,14 +219,22 @@ class NodeService:
             self._jobs.on_message(node, message, carries_on=carries_on)
         if known.presence is Presence.IDLE and before is not Presence.IDLE:
             self._jobs.on_available(node, carries_on=carries_on)
-        elif kind is Kind.HEARTBEAT and known.presence is Presence.IDLE and "resume" in extensions:
-            self._jobs.on_heartbeat(node)
-            if now - self._spoken.get(node, now) >= self._alive_seconds:
-                self._send_to(node, self._channel.encode(messages.Ack, {}))
+        elif kind is Kind.HEARTBEAT:
+            self._still_there(node, known, extensions, now)
         if is_result:
             self._on_result(node, job_id or "")
         if output is not None:
             self._on_output(node, output)
+
+    def _is_same_peer(self, node: NodeRef, session: Session | None) -> bool:
+        return session is not None and self._keys.get(node) == session.registration.curve_key
+
+    def _still_there(self, ref: NodeRef, node: Node, extensions: frozenset[str], now: float) -> None:
+        """A node sent a heartbeat, as before."""
+        if "resume" in extensions and node.presence is Presence.IDLE:
+            self._jobs.on_heartbeat(ref)
+            if now - self._spoken.get(ref, now) >= self._alive_seconds:
+                self._send_to(ref, self._channel.encode(messages.Ack, {}))
 
     def _extensions(self, node: NodeRef) -> frozenset[str]:
         session = self._sessions.of(node)
@@ -250,14 +270,19 @@ class NodeService:
             self._held.setdefault(ref, []).append(body)
 
     def _look_at_clock(self) -> float:
-        """The time; notices on the way that this process stood still."""
+        """The time; notices on the way that this process stood still, or does not keep up with what nodes say.
+
+        Heartbeats are waiting to be read then: the nodes' averages do not know of them yet.
+        """
         now = self._clock.seconds()
-        late = now - self._looked - self._look_seconds
+        late, behind = now - self._looked - self._look_seconds, self._channel.behind()
         self._looked = now
         if late > self._rule.interval:
-            # The nodes' heartbeats of that time are waiting to be read: their averages do not know of them yet.
-            self._judge_from = now + self._rule.window * self._rule.interval
             self.log.warn("This process stood still for {late:.1f} s; no node is found down for now", late=late)
+        elif behind > self._rule.interval and now >= self._judge_from:
+            self.log.warn("What nodes say is read {behind:.1f} s late; no node is found down for now", behind=behind)
+        if max(late, behind) > self._rule.interval:
+            self._judge_from = now + self._rule.window * self._rule.interval
         return now
 
     def _repeat_aborts(self) -> None:

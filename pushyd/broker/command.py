@@ -63,7 +63,7 @@ class CommandChannel:
         self._max_time_skew = max_time_skew
         self._sequence = 0
         self._logged: dict[str, float] = {}
-        self._connection = Connection(context, zmq.ROUTER, self._received)
+        self._connection = Connection(context, zmq.ROUTER, self._received, rests=True)
         self._connection.serve_curve(keys, DOMAIN)
         self._connection.socket.set(zmq.BACKLOG, _BACKLOG)
         self._connection.socket.set(zmq.RCVHWM, _UNREAD)
@@ -90,6 +90,10 @@ class CommandChannel:
     def send(self, route: bytes, session_key: bytes, body: bytes) -> bool:
         """Send a body to the node behind a socket's identity; False where it could not be queued."""
         return self._connection.send([route, envelope.sign_hmac(session_key, body), body])
+
+    def behind(self) -> float:
+        """For how many seconds there has been more to read than could be read; 0 where all of it was."""
+        return self._connection.behind()
 
     def _received(self, frames: Sequence[bytes], peer: str) -> None:
         try:

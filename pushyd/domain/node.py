@@ -26,6 +26,9 @@ class Presence(Enum):
     IDLE = "idle"
 
 
+_OFFLINE = Presence.OFFLINE  # looking up a member of an enum takes longer than what it is compared with
+
+
 class NodeEffect(Enum):
     """What is to be done about a node."""
 
@@ -121,6 +124,16 @@ class Node:
         """Count a heartbeat."""
         self.average(now)
         self._beats += 1
+
+    def beats_on(self, now: float, incarnation: str, route: bytes) -> bool:
+        """Count a heartbeat that tells nothing new, as nearly all do; False: it does, and is for :func:`step`.
+
+        It must name no job, or one that is live.
+        """
+        if incarnation != self.incarnation or route != self.route or self.presence is _OFFLINE:
+            return False
+        self.beat(now)
+        return True
 
     def begin(self, event: Heard) -> None:
         """Take this message as the first one; where it is a heartbeat it counts as one."""

@@ -181,8 +181,11 @@ class JobStore(Protocol):
         first counts, and a repetition is a no-op. A change of a job that is not there does nothing.
         """
 
-    async def recorded(self) -> None:
-        """Return once every change recorded so far is committed."""
+    async def recorded(self, *, hurry: bool = False) -> None:
+        """Return once every change recorded so far is committed.
+
+        :param hurry: somebody waits for it: do not wait for others to join them
+        """
 
     async def job(self, organization: str, job_id: str) -> StoredJob | None:
         """One job, whole, or None."""

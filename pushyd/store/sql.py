@@ -89,8 +89,8 @@ class SqlStore(SqlIdentity):
     def record(self, change: Change) -> None:
         self._writer.record(change)
 
-    async def recorded(self) -> None:
-        await self._writer.recorded()
+    async def recorded(self, *, hurry: bool = False) -> None:
+        await self._writer.recorded(hurry=hurry)
 
     async def job(self, organization: str, job_id: str) -> StoredJob | None:
         return await self._read(jobs.read_job, organization, job_id)

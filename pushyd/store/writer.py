@@ -52,6 +52,7 @@ class Writer:
         self._recorded = 0  # changes so far, and how many of them are settled
         self._settled = 0
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()  # for that many to be settled
+        self._is_awaited = False  # by somebody who is in a hurry
         self._closed = False
 
     def record(self, change: Change) -> None:
@@ -78,10 +79,16 @@ class Writer:
         self._hurry()
         return done
 
-    def recorded(self) -> Deferred[None]:
-        """Fires once every change recorded so far is committed, or is known never to be."""
+    def recorded(self, *, hurry: bool = False) -> Deferred[None]:
+        """Fires once every change recorded so far is committed, or is known never to be.
+
+        :param hurry: somebody waits for it: do not wait for others to join them
+        """
         if self._settled == self._recorded:
             return succeed(None)
+        if hurry and not self._failures:
+            self._is_awaited = True
+            self._hurry()
         settled: Deferred[None] = Deferred()
         self._waiting.append((self._recorded, settled))
         return settled
@@ -117,6 +124,7 @@ class Writer:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+        self._is_awaited = False
         batch, self._queue = self._queue, []
         self._attempt = Deferred()
         _ = (
@@ -155,7 +163,7 @@ class Writer:
     def _end(self, *, written: bool) -> None:
         """Plan the next batch, then let :meth:`close` know."""
         attempt, self._attempt = self._attempt, None
-        if any(isinstance(item, Write) for item in self._queue):
+        if any(isinstance(item, Write) for item in self._queue) or (written and self._queue and self._is_awaited):
             self._hurry()
         elif self._queue:
             delay = GATHER if written else min(FIRST_RETRY * 2 ** min(self._failures - 1, 10), LAST_RETRY)

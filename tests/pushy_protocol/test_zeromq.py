@@ -7,7 +7,7 @@ import pytest
 import zmq
 from txzmq import ZmqConnection, ZmqEndpoint, ZmqEndpointType, ZmqSubConnection
 
-from pushy_protocol.zeromq import HIGH_WATER_MARK, READ_BATCH, RETRY_DELAY, Connection, Context
+from pushy_protocol.zeromq import HIGH_WATER_MARK, MANY, PROMPT, READ_BATCH, REST, RETRY_DELAY, Connection, Context
 from tests.pushy_protocol.bench import Bench, Frames, is_readable
 
 
@@ -205,3 +205,93 @@ def test_calls_are_scheduled_on_the_reactor_that_was_given(bench: Bench, kind: A
     connection.send([b"x"])
     assert connection.read_scheduled is not None
     assert (connection.read_scheduled in bench.reactor.getDelayedCalls()) is is_mended
+
+
+class Resting:
+    """A connection that rests, and what it got."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.peer = bench.peer()
+        self.got: list[Frames] = []
+        self.connection = Connection(bench.context, zmq.DEALER, lambda frames, _: self.got.append(frames), rests=True)
+        self.connection.connect("inproc://peer")
+        bench.reactor.turn()
+
+    def hear(self, *texts: bytes) -> int:
+        """Let these come in and take a turn; how many were read in it."""
+        before = len(self.got)
+        for text in texts:
+            self.peer.send(text)
+        self.bench.reactor.turn()
+        return len(self.got) - before
+
+
+def test_what_comes_in_during_a_rest_is_read_together(bench: Bench) -> None:
+    resting = Resting(bench)
+    assert resting.hear(b"first") == 1
+    assert bench.reactor.readers == []
+    assert resting.hear(b"second") == 0
+    assert resting.hear(b"third") == 0
+    bench.reactor.advance(REST)
+    assert resting.got == [[b"first"], [b"second"], [b"third"]]
+    assert bench.reactor.readers == []
+    # When nothing came in, the reactor tells of the next one, and no timer runs.
+    bench.reactor.advance(REST)
+    assert bench.reactor.readers == [resting.connection]
+    assert bench.reactor.getDelayedCalls() == []
+    assert resting.hear(b"fourth") == 1
+
+
+def test_an_answer_is_not_waited_for(bench: Bench) -> None:
+    resting = Resting(bench)
+    resting.hear(b"first")
+    assert resting.connection.send([b"question"])
+    assert resting.hear(b"answer") == 1
+    assert resting.hear(b"another") == 1
+    bench.reactor.advance(PROMPT + REST)
+    assert resting.hear(b"news") == 1
+    assert resting.hear(b"more") == 0
+
+
+def test_the_answers_of_many_are_read_together(bench: Bench) -> None:
+    resting = Resting(bench)
+    assert resting.connection.send([b"question"])
+    assert resting.hear(*[b"answer"] * MANY) == MANY
+    assert resting.hear(b"another") == 0
+    bench.reactor.advance(REST)
+    assert len(resting.got) == MANY + 1
+
+
+def test_what_is_sent_while_reading_costs_no_further_reading(bench: Bench) -> None:
+    peer = bench.peer()
+    connection = bench.connected(Connection, lambda frames, _: connection.send(frames))
+    peer.send(b"question")
+    connection.doRead()
+    assert peer.recv(zmq.NOBLOCK) == b"question"
+    assert bench.reactor.getDelayedCalls() == []
+    peer.send(b"another")
+    bench.reactor.turn()
+    assert peer.recv(zmq.NOBLOCK) == b"another"
+
+
+def test_a_connection_that_rests_is_shut_down(bench: Bench) -> None:
+    resting = Resting(bench)
+    resting.hear(b"first")
+    resting.connection.shutdown()
+    bench.reactor.advance(REST)
+    assert (bench.reactor.readers, bench.reactor.getDelayedCalls()) == ([], [])
+
+
+def test_how_far_it_is_behind(bench: Bench) -> None:
+    peer = bench.peer()
+    connection = bench.connected(Connection, lambda *_: None)
+    for _ in range(2 * READ_BATCH + 1):
+        peer.send(b"x")
+    connection.doRead()
+    bench.reactor.rightNow += 3.0  # it is busy with something else
+    assert connection.behind() == 3.0
+    connection.doRead()
+    assert connection.behind() == 3.0
+    connection.doRead()
+    assert connection.behind() == 0.0

@@ -189,7 +189,7 @@ class MemoryStore:
         self._queue.append(change)
         self._commit()
 
-    async def recorded(self) -> None:
+    async def recorded(self, *, hurry: bool = False) -> None:
         if self._queue:
             settled: Deferred[None] = Deferred()
             self._waiting.append(settled)
@@ -403,6 +403,10 @@ class RecordingChannel:
     def __init__(self) -> None:
         self.sent: list[Sent] = []
         self.encoded = 0
+        self.is_behind = 0.0
+
+    def behind(self) -> float:
+        return self.is_behind
 
     def encode(self, kind: type[messages.ServerCommand], fields: Mapping[str, Any]) -> bytes:
         self.encoded += 1

@@ -569,6 +569,23 @@ class StandstillTests(Nodes):
         self.stand_still(1.0, 6.0)
         assert self.jobs.downs == []
 
+    def test_nor_while_what_they_say_is_read_late(self) -> None:
+        self.online(WEB1)
+        self.pass_time(2 * CHECK, beating=[WEB1])
+        with capturedLogs() as logged:
+            for seconds in range(1, 31):
+                self.channel.is_behind = float(seconds)
+                self.pass_time(1.0)
+            self.channel.is_behind = 0.0
+            for _ in range(30):
+                self.hear(self.heartbeat(WEB1), route=WEB1.name.encode())
+            self.pass_time(3 * CHECK, beating=[WEB1])
+        assert self.jobs.downs == []
+        (text,) = texts(logged, "warn")
+        assert "read 2.0 s late" in text
+        self.pass_time(2 * CHECK)
+        assert self.jobs.downs == [WEB1]
+
     def test_a_busy_second_does_not_keep_dead_nodes_alive(self) -> None:
         self.online(WEB1)
         for _ in range(12):

@@ -19,11 +19,11 @@ class CountingStore(MemoryStore):
     waits = 0
     fails = False
 
-    async def recorded(self) -> None:
+    async def recorded(self, *, hurry: bool = False) -> None:
         self.waits += 1
         if self.fails:
             raise StoreUnavailable("closed")
-        await super().recorded()
+        await super().recorded(hurry=hurry)
 
 
 class ResultsTests(SynchronousTestCase):

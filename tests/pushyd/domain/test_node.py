@@ -214,3 +214,22 @@ def test_the_way_back_from_a_silence() -> None:
     ]
     assert told == [[], [], [ABORT], [ABORT], [ABORT], [], [], [], []]
     assert node.presence is IDLE
+
+
+@pytest.mark.parametrize("make", [never_seen, gone, lambda: node_in(REHAB), lambda: node_in(IDLE)])
+@pytest.mark.parametrize(("incarnation", "route"), [*product(["first", "second"], [b"r1", b"r2"])])
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_heartbeat_that_beats_on_is_one_that_changes_nothing_else(
+    make: Callable[[], Node], incarnation: str, route: bytes, resumes: bool
+) -> None:
+    quick, slow = make(), make()
+    before = (slow.presence, slow.incarnation, slow.route)
+    now = LONG_AFTER + 1
+    effects = step(slow, heard(HEARTBEAT, now=now, incarnation=incarnation, route=route, resumes=resumes))
+    nothing_new = not effects and (slow.presence, slow.incarnation, slow.route) == before
+    assert quick.beats_on(now, incarnation, route) is nothing_new
+    if nothing_new:
+        for later in (now, now + 1, now + 2):
+            assert quick.average(later) == slow.average(later)
+    else:
+        assert (quick.presence, quick.incarnation, quick.route) == before

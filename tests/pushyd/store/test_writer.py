@@ -115,6 +115,34 @@ class WriterTests(SynchronousTestCase):
         self.successResultOf(second)
         self.successResultOf(self.writer.recorded())
 
+    def test_who_is_in_a_hurry_does_not_wait_for_others(self) -> None:
+        self.writer.record(change("a"))
+        recorded = self.writer.recorded(hurry=True)
+        self.clock.advance(0)
+        self.assertEqual(self.batches, [[change("a")]])
+        self.writer.record(change("b"))
+        second = self.writer.recorded(hurry=True)  # while the first is being written
+        self.writer.record(change("c"))
+        self.commit()
+        self.successResultOf(recorded)
+        self.clock.advance(0)
+        self.assertEqual(self.batches[1:], [[change("b"), change("c")]])
+        self.commit()
+        self.successResultOf(second)
+        self.writer.record(change("d"))
+        self.clock.advance(0)
+        self.assertEqual(len(self.batches), 2)  # nobody waits for this one
+
+    def test_a_hurry_does_not_make_an_outage_worse(self) -> None:
+        self.writer.record(change("a"))
+        self.clock.advance(GATHER)
+        self.break_off()
+        _ = self.writer.recorded(hurry=True)
+        self.clock.advance(0)
+        self.assertEqual(len(self.batches), 1)
+        self.clock.advance(FIRST_RETRY)
+        self.assertEqual(len(self.batches), 2)
+
     def test_a_dropped_change_is_logged_and_settled(self) -> None:
         self.writer.record(change("a"))
         recorded = self.writer.recorded()
