@@ -26,7 +26,7 @@ def many(server: Server, swarms: Swarms, nodes: int, lines: int) -> None:
     rows.coming_online(server, swarms)
     with Api(server) as api:
         began, cpu = time.monotonic(), cpu_seconds(server.pid)
-        job = api.start_job([node_name(number) for number in range(nodes)], capture=True)
+        job = api.start_job([node_name(number) for number in range(nodes)], capture="live")
         delays: list[float] = []
         with api.open("GET", f"pushy/job_status_feed/{job}?output=true") as feed:
             rest = b""

@@ -69,7 +69,7 @@ class Api:
         return self._json(self.open("GET", path), 200)
 
     def start_job(
-        self, nodes: Sequence[str], *, capture: bool = False, command: str = "true", **options: object
+        self, nodes: Sequence[str], *, capture: bool | str = False, command: str = "true", **options: object
     ) -> str:
         """The id of a new job; `options` are those of the request."""
         body = json.dumps({"command": command, "nodes": nodes, "capture_output": capture, **options}).encode()

@@ -26,7 +26,6 @@ from pushyd.domain.job import JobSpec
 from pushyd.store.interface import NO_DETAIL, FeedText, JobStore, NodeDetail
 
 _SECOND = "%Y-%m-%d %H:%M:%S"
-_TIME = f"{_SECOND}.%fZ"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JOB = "job"  # the prefix of the ids
 _END = b"\n\n"
@@ -263,7 +262,7 @@ def _format_second(epoch: int) -> str:
 def _timestamp_of(event: bytes) -> int:
     """The microseconds since the epoch at which an event of a job's feed happened."""
     data = event.rpartition(b"\ndata: ")[2]
-    at = datetime.strptime(msgspec.json.decode(data, type=_Timed).timestamp, _TIME).replace(tzinfo=UTC)
+    at = datetime.fromisoformat(msgspec.json.decode(data, type=_Timed).timestamp)
     return (at - _EPOCH) // timedelta(microseconds=1)
 
 

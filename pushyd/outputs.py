@@ -20,8 +20,10 @@ from pushyd.background import background
 from pushyd.clock import Clock, DelayedCall, Periodic
 from pushyd.domain.job import JobSpec
 from pushyd.domain.node import NodeRef
+from pushyd.output_tails import OutputTails
 from pushyd.store.interface import JobStore, StoreUnavailable
 from pushyd.store.output_interface import (
+    Appended,
     OutputCaptured,
     OutputEnd,
     OutputEvent,
@@ -48,10 +50,19 @@ STREAMS = 64
 """Streams of one node that are known at a time: an agent has one job, and a few that it could not end."""
 
 GATHER_SECONDS = 0.04
-"""For how long pieces are waited for that go into the same batch; longer, the more nodes talk."""
+"""For how long pieces are waited for that go into the same batch; half as long as the last one took, if that is longer.
+
+So some time is left for all else however much comes, and agents, who hear later that what they sent is stored, send
+more at once.
+"""
+
+LONGEST_GATHER = 0.2
 
 ACK_SECONDS = 0.1
-"""Between two acknowledgements to a node; longer, the more nodes talk."""
+"""Between two acknowledgements to a node."""
+
+ACK_BYTES = 64 * 1024
+"""Of which a node is told at once: its window is not much larger."""
 
 REFUSAL_SECONDS = 1.0
 """For how long nothing is taken after the store could not; and between two acknowledgements that say nothing new."""
@@ -60,7 +71,6 @@ IDLE_SECONDS = 60.0
 """After which a node that says nothing is forgotten."""
 
 _LITTLE = messages.CHUNK_BYTES
-_SECONDS_PER_TALKER = 0.0005  # 2,000 acknowledgements a second
 _LOG_SECONDS = 60.0
 
 
@@ -111,6 +121,11 @@ class _Talker:
     heard_at: float = 0.0
     told_at: float = 0.0
 
+    @property
+    def untold(self) -> int:
+        """Bytes that are stored, and it does not know."""
+        return sum(max(0, (stream.stored or 0) - (stream.told or 0)) for stream in self.owed)
+
 
 @frozen
 class _Batch:
@@ -141,10 +156,12 @@ class Outputs:
         self._refuse_until = 0.0
         self._refusal_logged = -_LOG_SECONDS
         self._storing = False
+        self._took = 0.0  # seconds, of the last batch
         self._timer: DelayedCall | None = None
         self._owing: dict[NodeRef, _Talker] = {}
         self._ack_timer: DelayedCall | None = None
         self._unsettled: dict[str, list[int]] = {}
+        self._tails = OutputTails()
         self._sweeps = Periodic(self._sweep, IDLE_SECONDS / 2, clock)
 
     @property
@@ -198,6 +215,7 @@ class Outputs:
             at = self._feeds.stamp(spec.id, 2)
             self._store.record(OutputCaptured(job_id=spec.id, node=node, stdout=stdout, stderr=stderr, at=at))
             self._unsettled.setdefault(spec.id, []).append(at)
+            self._tails.skip(spec.id, at + 1)
             _ = background(self._settle_recorded(spec.id, at), self.log, "Readers were not told of an output")
 
     # For readers
@@ -227,7 +245,16 @@ class Outputs:
 
     async def events(self, job_id: str, after: int, limit: int) -> Sequence[OutputEvent]:
         """The first pieces of a job that came after a microsecond, in order: about `limit` bytes."""
-        return await self._store.output_events(job_id, after, limit)
+        now = self._clock.seconds()
+        newest = self._tails.read(job_id, after, limit, now)
+        if newest is not None:
+            return newest
+        since = self._tails.follow(job_id, self._feeds.stamp(job_id, 1), now)
+        is_settled = self.settled(job_id) is None
+        found = await self._store.output_events(job_id, after, limit)
+        if is_settled and not found:
+            self._tails.none_between(job_id, after, since)
+        return found
 
     # Within
 
@@ -253,9 +280,9 @@ class Outputs:
         """Store what is held: soon, or once more has gathered."""
         if self._storing:
             return
-        gather = min(GATHER_SECONDS + len(self._talkers) * _SECONDS_PER_TALKER / 10, 5 * GATHER_SECONDS)
+        gather = 0.0 if soon else min(max(GATHER_SECONDS, self._took / 2), LONGEST_GATHER)
         if self._timer is None or not self._timer.active():
-            self._timer = self._clock.callLater(0 if soon else gather, self._begin)
+            self._timer = self._clock.callLater(gather, self._begin)
         elif soon:
             self._timer.cancel()
             self._timer = self._clock.callLater(0, self._begin)
@@ -266,15 +293,19 @@ class Outputs:
             _ = background(self._store_batch(), self.log, "Output was not stored; agents send it again")
 
     async def _store_batch(self) -> None:
+        began = self._clock.seconds()
         batch = self._take()
         try:
             appended = await self._store.append_output(batch.pieces, self._rules)
         except StoreUnavailable as error:
+            for job_id in batch.began:  # some may be stored all the same
+                self._tails.skip(job_id, self._feeds.stamp(job_id, 1))
             self._refuse(str(error))
         else:
             for ref, stream in batch.streams.items():
                 stream.missed |= appended.no_room is not None
                 self._stored(stream, appended.offsets[ref])
+            self._keep_tails(batch, appended)
             if appended.no_room:
                 self._refuse(appended.no_room)
             elif self._refuse_until:
@@ -286,6 +317,7 @@ class Outputs:
                 self._settle(job_id, at)
                 self._feeds.wake(job_id)
             self._send_acks()
+            self._took = self._clock.seconds() - began
             if self._turns:
                 self._plan(soon=self._held >= NODE_BYTES // 2)
 
@@ -311,6 +343,18 @@ class Outputs:
         for job_id, at in began.items():
             self._unsettled.setdefault(job_id, []).append(at)
         return _Batch(pieces, streams, began)
+
+    def _keep_tails(self, batch: _Batch, appended: Appended) -> None:
+        for job_id in self._tails.followed(batch.began):
+            self._tails.add(
+                job_id,
+                (
+                    OutputEvent(node=ref.node, channel=ref.channel, offset=offset, at=at, data=data)
+                    for ref, added in appended.kept.items()
+                    if ref.job_id == job_id
+                    for offset, at, data in added
+                ),
+            )
 
     def _stored(self, stream: _Stream, offset: int) -> None:
         stream.stored = offset
@@ -358,10 +402,6 @@ class Outputs:
 
     # Acknowledging
 
-    @property
-    def _ack_seconds(self) -> float:
-        return max(ACK_SECONDS, len(self._talkers) * _SECONDS_PER_TALKER)
-
     def _owe(self, stream: _Stream) -> None:
         """Tell the node how far the stream is, when it is time.
 
@@ -380,7 +420,8 @@ class Outputs:
         now = self._clock.seconds()
         for node, talker in list(self._owing.items()):
             has_news = any(stream.stored != stream.told for stream in talker.owed)
-            if now < talker.told_at + (self._ack_seconds if has_news else REFUSAL_SECONDS):
+            is_due = now >= talker.told_at + (ACK_SECONDS if has_news else REFUSAL_SECONDS)
+            if not is_due and talker.untold < ACK_BYTES:
                 continue
             talker.told_at = now
             del self._owing[node]
@@ -403,6 +444,7 @@ class Outputs:
         for node, talker in list(self._talkers.items()):
             if talker.heard_at < silent_since and not talker.held and not talker.owed:
                 del self._talkers[node]
+        self._tails.forget_before(silent_since)
 
 
 def _joined(pieces: deque[tuple[int, bytes]]) -> tuple[int, bytes, int]:

@@ -51,9 +51,15 @@ class OutputRules:
 
 @frozen(kw_only=True)
 class Appended:
-    """What became of pieces: how far each stream is, and why nothing could be kept now, if so."""
+    """What became of pieces.
+
+    :param offsets: how far each stream is
+    :param kept: what was added to each: where in it, when it came, the bytes
+    :param no_room: why nothing could be kept now, if so
+    """
 
     offsets: Mapping[StreamRef, int]
+    kept: Mapping[StreamRef, Sequence[tuple[int, int, bytes]]]
     no_room: str | None = None
 
 

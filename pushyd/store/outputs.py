@@ -90,7 +90,8 @@ def append(connection: Connection, pieces: Sequence[OutputPiece], rules: OutputR
         else:
             _add(stream, piece, rules)
     _write(connection, streams)
-    return Appended(offsets={ref: stream.taken for ref, stream in streams.items()} | nowhere, no_room=no_room)
+    offsets = {ref: stream.taken for ref, stream in streams.items()} | nowhere
+    return Appended(offsets=offsets, kept={ref: stream.added for ref, stream in streams.items()}, no_room=no_room)
 
 
 def _add(stream: _Stream, piece: OutputPiece, rules: OutputRules) -> None:

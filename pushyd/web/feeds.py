@@ -117,6 +117,7 @@ class FeedRoutes:
                 texts.append(text)
             await body.send(b"".join(texts))
             if has_more:
+                await self.turns.mine()
                 continue
             if closed and place >= end and settled is None:
                 return

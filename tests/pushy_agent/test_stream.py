@@ -126,17 +126,35 @@ TestLossy = Lossy.TestCase
 def test_pieces_are_full_or_paced() -> None:
     flow = sized(10, finished=False, pace=0.1)
     assert take_all(flow, 5.0) == [Piece("stdout", 0, 10)]
+    flow.stored({"stdout": 10}, 5.01)
     flow.extend({"stdout": 20})
     assert take_all(flow, 5.05) == []
     assert flow.due(5.05) == 5.1 - 5.05
     flow.extend({"stdout": 10 + CHUNK_BYTES})
     assert take_all(flow, 5.05) == [Piece("stdout", 10, CHUNK_BYTES)]
     assert flow.due(5.05) is None
+    flow.stored({"stdout": 10 + CHUNK_BYTES}, 5.06)
     flow.extend({"stdout": 20 + CHUNK_BYTES})
     assert take_all(flow, 5.1) == [Piece("stdout", 10 + CHUNK_BYTES, 10)]
     flow.extend({"stdout": 30 + CHUNK_BYTES})
     flow.finish()
     assert take_all(flow, 5.1) == [Piece("stdout", 20 + CHUNK_BYTES, 10)]
+
+
+def test_what_is_not_full_waits_until_what_was_sent_before_is_stored() -> None:
+    flow = sized(10, finished=False, pace=0.1)
+    assert take_all(flow, 1.0) == [Piece("stdout", 0, 10)]
+    for now in (1.1, 1.2, 1.3):
+        flow.extend({"stdout": round(now * 100)})
+        assert take_all(flow, now) == []
+    assert flow.due(1.3) is None
+    # The other channel does not wait for it, nor does a full piece.
+    flow.extend({"stderr": 7})
+    assert take_all(flow, 1.3) == [Piece("stderr", 0, 7)]
+    flow.stored({"stdout": 10}, 1.4)
+    assert take_all(flow, 1.4) == [Piece("stdout", 10, 120)]
+    flow.extend({"stdout": 130 + CHUNK_BYTES})
+    assert take_all(flow, 1.4) == [Piece("stdout", 130, CHUNK_BYTES)]
 
 
 def test_a_quiet_channel_does_not_wait_for_a_loud_one() -> None:

@@ -4,6 +4,7 @@ They keep the promises of the interfaces that they stand for, record what they w
 broken. Here are also the messages of nodes, made with the keys that every message has.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -217,27 +218,32 @@ class MemoryStore:
 
     async def append_output(self, pieces: Sequence[OutputPiece], rules: OutputRules) -> Appended:
         offsets: dict[StreamRef, int] = {}
+        kept: defaultdict[StreamRef, list[tuple[int, int, bytes]]] = defaultdict(list)
 
         def append() -> None:
             self.appended.append(list(pieces))
             for piece in pieces:
-                offsets[piece.stream] = self._append(piece)
+                offsets[piece.stream], added = self._append(piece)
+                kept[piece.stream] += added
 
         await self._write(append)
-        return Appended(offsets=offsets, no_room=self.no_room)
+        return Appended(offsets=offsets, kept=kept, no_room=self.no_room)
 
-    def _append(self, piece: OutputPiece) -> int:
+    def _append(self, piece: OutputPiece) -> tuple[int, list[tuple[int, int, bytes]]]:
         job = self._jobs.get(piece.stream.job_id)
         if job is None or piece.stream.node not in job.nodes or not job.spec.capture:
-            return piece.offset + len(piece.data)
+            return piece.offset + len(piece.data), []
         key = piece.stream[1:]
         before = self._outputs.setdefault(key, b"")
+        added = []
         if not self.no_room and piece.offset <= len(before) < piece.offset + len(piece.data):
             data = piece.data[len(before) - piece.offset :]
-            self._keep_output(key, len(before), piece.at, data)
-        return len(self._outputs[key])
+            added.append((len(before), piece.at, data))
+            self.keep_output(key, len(before), piece.at, data)
+        return len(self._outputs[key]), added
 
-    def _keep_output(self, key: tuple[str, str, str], offset: int, at: int, data: bytes) -> None:
+    def keep_output(self, key: tuple[str, str, str], offset: int, at: int, data: bytes) -> None:
+        """Have a piece of output at the end of a stream (job, node, channel)."""
         job_id, node, channel = key
         self._outputs[key] = self._outputs.get(key, b"") + data
         event = OutputEvent(node=node, channel=channel, offset=offset, at=at, data=data)
@@ -271,6 +277,8 @@ class MemoryStore:
         return {number: data for number, data in enumerate(self._outputs.values()) if number in ids}
 
     async def output_events(self, job_id: str, after: int, limit: int) -> Sequence[OutputEvent]:
+        if self._broken:
+            raise StoreUnavailable(self._broken)
         return [event for event in self._output_events.get(job_id, []) if event.at > after]
 
     async def last_output(self, job_id: str) -> int:
@@ -348,7 +356,7 @@ class MemoryStore:
                 for channel, data in (("stdout", change.stdout), ("stderr", change.stderr)):
                     key = (job.spec.id, change.node, channel)
                     if data is not None and key not in self._outputs:
-                        self._keep_output(key, 0, change.at, data)
+                        self.keep_output(key, 0, change.at, data)
                         self._output_ends[key] = OutputEnd(
                             job_id=key[0], node=key[1], channel=channel, bytes=len(data), dropped=0
                         )

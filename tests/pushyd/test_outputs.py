@@ -152,6 +152,50 @@ class WayTests(OutputCase):
         self.send(b"x", job="f" * 32)
         self.assertEqual(len(self.outputs._talkers[N0].streams), outputs.STREAMS)
 
+    def test_who_sends_much_hears_at_once(self) -> None:
+        for number in range(8):
+            self.send(b"x" * CHUNK_BYTES, number * CHUNK_BYTES)
+            self.clock.advance(outputs.GATHER_SECONDS)
+        self.assertGreaterEqual(len(self.told()), 4)
+
+
+class ReaderTests(OutputCase):
+    def events(self, after: int) -> list[tuple[str, int, bytes]]:
+        found = self.successResultOf(begin(self.outputs.events(JOB, after, 2**20)))
+        return [(event.node, event.at, event.data) for event in found]
+
+    def test_what_was_just_stored_is_read_without_the_store(self) -> None:
+        self.send(b"abc")
+        self.clock.advance(1)
+        self.assertEqual(self.events(0), [("n0", 1, b"abc")])
+        self.send(b"def", 3)
+        self.send(b"other", node=N1)
+        self.clock.advance(1)
+        after = self.events(0)[-1][1]
+        self.send(b"ghi", 6)
+        self.send(b"ghi", 6)  # again
+        self.clock.advance(1)
+        self.store.break_down()
+        [(node, at, data)] = self.events(after)
+        self.assertEqual((node, data), ("n0", b"ghi"))
+        self.assertEqual(self.events(at), [])
+
+    def test_what_the_store_may_have_all_the_same_is_read_from_it(self) -> None:
+        self.assertEqual(self.events(0), [])
+        self.store.break_down()
+        with capturedLogs():
+            self.send(b"abc")
+            self.clock.advance(1)
+        self.store.mend()
+        self.store.keep_output((JOB, "n0", "stdout"), 0, 1, b"abc")  # it was committed, and nobody could say so
+        self.assertEqual(self.events(0), [("n0", 1, b"abc")])
+
+    def test_whole_output_is_read_from_the_store(self) -> None:
+        self.assertEqual(self.events(0), [])
+        self.outputs.ended(job_spec(), "n0", said(messages.Succeeded, N0, JOB, stdout="abc", stderr=""))
+        self.clock.advance(1)
+        self.assertEqual([data for _, _, data in self.events(0)], [b"abc", b""])
+
 
 class BoundTests(OutputCase):
     def test_of_one_node_so_much_is_held_and_the_rest_asked_for_again(self) -> None:
