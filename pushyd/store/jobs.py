@@ -5,7 +5,7 @@ How many statements a job takes does not depend on how many nodes it has; :mod:`
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -253,11 +253,27 @@ def _stored_job(row: Row[tuple[object, ...]]) -> StoredJob:
         updated_at=row.updated_at,
         nodes=nodes,
         aborting=row.aborting,
-        details={unescape(node_row[0]): _detail(node_row) for node_row in decoded if node_row[2:] != _NOTHING_KNOWN},
+        details=_Details({unescape(one[0]): one for one in decoded if one[2:] != _NOTHING_KNOWN}),
     )
 
 
 _NOTHING_KNOWN = (None,) * 5
+
+
+class _Details(Mapping[str, NodeDetail]):
+    """What is known of nodes, made of their rows as it is asked for: most who read a job of thousands do not."""
+
+    def __init__(self, rows: Mapping[str, _NodeRow]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, node: str) -> NodeDetail:
+        return _detail(self._rows[node])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 def _detail(node_row: _NodeRow) -> NodeDetail:
