@@ -270,9 +270,15 @@ class AgentService(Service):
 
     def _spawn(self, order: Order, env: Mapping[str, str], ended: Callable[[Exit], None]) -> Process:
         sinks = self._streams.begin(order) if order.streamed else None
+
+        def over(how: Exit) -> None:
+            self._child = None  # its id is anybody's now
+            self._reap()
+            ended(how)
+
         try:
             group = self._groups.make(order.job_id) if self._groups else None
-            self._child = Process(self._reactor, order, env, ended, sinks=sinks, group=group)
+            self._child = Process(self._reactor, order, env, over, sinks=sinks, group=group)
         except CannotStart:
             self._streams.drop(order.job_id)
             raise

@@ -137,7 +137,7 @@ class Process:
                 return
             if self._killing:
                 self._kill_group()
-                tree.send(signal.SIGKILL, [entry.pid for entry in left])
+                tree.send(signal.SIGKILL, left)
         self._check = self._reactor.callLater(tree.CHECK_EVERY, self._await_all)
 
     def _kill(self) -> None:
@@ -158,8 +158,15 @@ class Process:
     def _members(self) -> list[tree.Entry]:
         found = tree.members(self.pid, self._began, self._job_id)
         known = {entry.pid for entry in found} | {os.getpid()}
-        others = [tree.look_at(pid) for pid in (self._group.pids() if self._group else ()) if pid not in known]
-        return [*found, *(entry for entry in others if entry is not None and entry.is_alive)]
+        return [*found, *(entry for entry in self._of_group() if entry.pid not in known and entry.is_alive)]
+
+    def _of_group(self) -> list[tree.Entry]:
+        if self._group is None:
+            return []
+        looked_at = [tree.look_at(pid) for pid in self._group.pids()]
+        # Who is still in it was looked at, and not a stranger that was given the id of one that is gone.
+        still = set(self._group.pids())
+        return [entry for entry in looked_at if entry is not None and entry.pid in still]
 
     def _left(self) -> list[int]:
         return [entry.pid for entry in self._members()]
@@ -203,7 +210,7 @@ class Process:
         # takes any signal.
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
-        tree.send(number, [entry.pid for entry in self._members() if entry.group != self.pid])
+        tree.send(number, [entry for entry in self._members() if entry.group != self.pid])
 
     def _set_timer(self, delay: float, call: Callable[[], None]) -> None:
         if self._timer is not None and self._timer.active():

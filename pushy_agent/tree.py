@@ -49,6 +49,13 @@ class Entry:
         """Whether it is more than a zombie."""
         return self.state not in {b"Z", b"X"}
 
+    def is_same(self, other: "Entry | None") -> bool:
+        """Whether the other look was at this process too, and not at one that was given its id since.
+
+        Ids are given out in turn: none comes round within the one tick in which both might have started.
+        """
+        return other is not None and (self.pid, self.started) == (other.pid, other.started)
+
 
 def become_subreaper() -> None:
     """Have orphans among our descendants become our children.
@@ -65,9 +72,20 @@ def reap_adopted(own: Iterable[int]) -> None:
     """Reap the zombies that we inherited; not those in `own`, which are somebody's here."""
     spared = set(own)
     with suppress(ChildProcessError):
-        # The kernel shows them oldest first; one that is spared hides the others only until it is reaped.
-        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in spared:
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid in spared:
+                _reap_hidden(spared)
+                return
             os.waitpid(ended.si_pid, os.WNOHANG)
+
+
+def _reap_hidden(spared: set[int]) -> None:
+    """Reap those that the kernel does not show: it always begins with the oldest, which is one to be spared."""
+    ours = os.getpid()
+    for entry in _processes():
+        if entry.parent == ours and entry.state == b"Z" and entry.pid not in spared:
+            with suppress(ChildProcessError):
+                os.waitpid(entry.pid, os.WNOHANG)
 
 
 def look_at(pid: int) -> Entry | None:
@@ -124,7 +142,11 @@ async def end_lost(job_id: str, node: str, *, clock: Clock, term_time: float) ->
         left = _bearers(job_id, node)
         if not left:
             return
-        _log.warn("Job {job_id} has lost its agent; its processes {left} are ended", job_id=job_id, left=left)
+        _log.warn(
+            "Job {job_id} has lost its agent; its processes {left} are ended",
+            job_id=job_id,
+            left=[entry.pid for entry in left],
+        )
         send(number, left)
         for _ in range(tries):
             await sleep(clock, CHECK_EVERY)
@@ -133,14 +155,27 @@ async def end_lost(job_id: str, node: str, *, clock: Clock, term_time: float) ->
                 send(number, left)
             if not left:
                 return
-    _log.error("Processes {left} of job {job_id} cannot be killed; they are left", job_id=job_id, left=left)
+    _log.error(
+        "Processes {left} of job {job_id} cannot be killed; they are left",
+        job_id=job_id,
+        left=[entry.pid for entry in left],
+    )
 
 
-def send(number: int, pids: Iterable[int]) -> None:
-    """Send a signal to processes; those that are gone, or not ours to end, are passed over."""
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
+def send(number: int, processes: Iterable[Entry]) -> None:
+    """Send a signal to processes that were looked at; those that are gone, or not ours to end, are passed over.
+
+    So is a stranger that has been given the id of one that is gone: a descriptor stays with the process that it was
+    opened for, and what that is, is looked at once more.
+    """
+    for entry in processes:
+        with suppress(OSError):
+            descriptor = os.pidfd_open(entry.pid)
+            try:
+                if entry.is_same(look_at(entry.pid)):
+                    signal.pidfd_send_signal(descriptor, number)
+            finally:
+                os.close(descriptor)
 
 
 def _processes() -> Iterator[Entry]:
@@ -149,10 +184,10 @@ def _processes() -> Iterator[Entry]:
             yield entry
 
 
-def _bearers(job_id: str, node: str) -> list[int]:
+def _bearers(job_id: str, node: str) -> list[Entry]:
     wanted = {_JOB + job_id.encode(), _NODE + node.encode()}
     return [
-        entry.pid
+        entry
         for entry in _processes()
         if entry.is_alive and entry.pid != os.getpid() and wanted <= set(_environment(entry.pid))
     ]

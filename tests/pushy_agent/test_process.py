@@ -20,6 +20,7 @@ from twisted.internet.task import Clock, LoopingCall
 from twisted.trial.unittest import TestCase
 
 from pushy_agent import process, tree
+from pushy_agent.cgroup import Group, Groups
 from pushy_agent.clock import sleep
 from pushy_agent.job import Exit
 from pushy_agent.order import Order, look_up_user
@@ -66,9 +67,11 @@ class ProcessTests(TestCase):
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)
 
-    def start(self, order: Order, term_time: float = 5.0) -> "tuple[Process, Deferred[Exit]]":
+    def start(
+        self, order: Order, term_time: float = 5.0, group: Group | None = None
+    ) -> "tuple[Process, Deferred[Exit]]":
         ended: Deferred[Exit] = Deferred()
-        child = Process(self.reactor, order, order.env, ended.callback, term_time=term_time)
+        child = Process(self.reactor, order, order.env, ended.callback, group=group, term_time=term_time)
         self.addCleanup(self._is_reaped, child)
         return child, ended
 
@@ -193,13 +196,23 @@ class ProcessTests(TestCase):
         return path.exists() and path.read_text().endswith("\n")
 
     async def test_a_small_fork_bomb(self) -> None:
+        await self._bomb(None)
+
+    async def test_a_small_fork_bomb_in_a_control_group(self) -> None:
+        """Where the system lets us have one; elsewhere it is ended as above."""
+        groups = Groups.find("bomb")
+        group = groups.make("0" * 32) if groups is not None else None
+        await self._bomb(group)
+        assert group is None or group.pids() == []
+
+    async def _bomb(self, group: Group | None) -> None:
         tree.become_subreaper()
         # Each generation forks the next in a session of its own, and ends.
         script = 'f() { echo x >>beats; [ $(wc -l <beats) -gt 2000 ] || setsid sh -c "$bomb" & }; f'
         bomb = f"sleep 0.05; {script}"
         child, ended = self.start(
             order("sh", "-c", f"{script}; sleep 60", cwd=str(self.directory), env={**ENV, "bomb": bomb}),
-            term_time=5,
+            group=group,
         )
         await self.until(lambda: self._has_text("beats") and (self.directory / "beats").stat().st_size > 20)
         child.end()
