@@ -18,7 +18,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from benchmarks import rows
+from benchmarks import bare, rows
 from benchmarks.report import GOALS, Result, slowness, table, told
 from benchmarks.rows import Figures
 from benchmarks.server import Server, running_server
@@ -40,6 +40,8 @@ class Bench:
 
     def run(self) -> None:
         """Measure all that is wanted."""
+        for size in self._sizes(1000) if "bare" in self.wanted else []:
+            self._measure("bare", size, partial(bare.measure, size))
         self._fleets()
         for size in self._sizes(1000):
             self._on_fleet(size, ["heartbeat"], interval=0.1)
@@ -125,7 +127,7 @@ class Bench:
 
 def main() -> int:
     """Measure, print, keep."""
-    known = dict.fromkeys(row for row, _ in GOALS) | {"job, 2 KB of output": None}
+    known = {"bare": None} | dict.fromkeys(row for row, _ in GOALS) | {"job, 2 KB of output": None}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"some of: {'; '.join(known)} (default: all)")
     parser.add_argument("--largest", type=int, default=10_000, help="leave out fleets that are larger")
