@@ -25,7 +25,7 @@ def many(server: Server, swarms: Swarms, nodes: int, lines: int) -> None:
     """All nodes at once, and a reader."""
     rows.coming_online(server, swarms)
     with Api(server) as api:
-        began, cpu = time.monotonic(), cpu_seconds(server.pid)
+        began, cpu, swarm = time.monotonic(), cpu_seconds(server.pid), swarms.cpu_seconds()
         job = api.start_job([node_name(number) for number in range(nodes)], capture="live")
         delays: list[float] = []
         with api.open("GET", f"pushy/job_status_feed/{job}?output=true") as feed:
@@ -38,6 +38,7 @@ def many(server: Server, swarms: Swarms, nodes: int, lines: int) -> None:
                         said = base64.b64decode(json.loads(event.rpartition(b"\ndata: ")[2])["data"])
                         delays += [now - float(line.split()[0]) for line in said.splitlines()]
         took, cpu = time.monotonic() - began, cpu_seconds(server.pid) - cpu
+        swarm = swarms.cpu_seconds() - swarm
         ended = {status: len(names) for status, names in api.get(f"pushy/jobs/{job}")["nodes"].items()}
     counts = swarms.report()
     delays.sort()
@@ -47,7 +48,8 @@ def many(server: Server, swarms: Swarms, nodes: int, lines: int) -> None:
         f"{nodes} nodes, {len(delays)} lines in {took:.1f} s: {cpu / took * 100:.0f} % of a core, "
         f"{cpu / len(delays) * 1e6:.0f} us a line; to the reader p50 {delays[len(delays) // 2] * 1e3:.0f} ms, "
         f"p99 {delays[len(delays) * 99 // 100] * 1e3:.0f} ms, worst {delays[-1] * 1e3:.0f} ms; "
-        f"{counts['output acks']} acknowledgements, {counts['again']} times again; "
+        f"{counts['output']} messages, {counts['output acks']} acknowledgements, {counts['again']} times again; "
+        f"{server.said('is down')} nodes down; the nodes themselves {swarm / took * 100:.0f} % of a core; "
         f"{resident_bytes(server.pid) / 2**20:.0f} MB resident"
     )
 

@@ -9,10 +9,10 @@ whole, with the end of a command (2.x), is stored by the way, for it is read in 
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pushy_protocol import messages
@@ -72,6 +72,8 @@ IDLE_SECONDS = 60.0
 
 _LITTLE = messages.CHUNK_BYTES
 _LOG_SECONDS = 60.0
+_UNTAKEN = 20_000
+_NO_STREAM = 0  # the id of none in the store
 
 
 class Store(JobStore, OutputStore, Protocol):
@@ -155,6 +157,8 @@ class Outputs:
         self._held = 0
         self._refuse_until = 0.0
         self._refusal_logged = -_LOG_SECONDS
+        self._trouble = ""  # why nothing can be stored now
+        self._untaken: set[StreamRef] = set()  # what was not taken for that
         self._storing = False
         self._took = 0.0  # seconds, of the last batch
         self._timer: DelayedCall | None = None
@@ -196,6 +200,8 @@ class Outputs:
         is_known = stream.end is not None and (message.offset > stream.end or end <= stream.end)
         if is_known or now < self._refuse_until or not self._has_room(talker, len(message.data)):
             stream.missed = True
+            if self._trouble and len(self._untaken) < _UNTAKEN:
+                self._untaken.add(stream.ref)
             self._owe(stream)
             return
         stream.end = end
@@ -227,11 +233,14 @@ class Outputs:
     async def state(self, organization: str, job_id: str, node: str, channel: str) -> OutputState | None:
         """A stream as it is stored; None where there is none."""
         states = await self._store.output_states(organization, job_id, node, channel)
-        return states[0] if states else None
+        untaken = [ref for ref in (StreamRef(organization, job_id, node, channel),) if ref in self._untaken]
+        return next(iter(self._explained(states, untaken)), None)
 
     async def states(self, organization: str, job_id: str, channel: str | None) -> Sequence[OutputState]:
         """The streams of a job, or those of one channel, sorted by node."""
-        return await self._store.output_states(organization, job_id, channel=channel)
+        states = await self._store.output_states(organization, job_id, channel=channel)
+        untaken = [ref for ref in self._untaken if ref[:2] == (organization, job_id) and channel in {None, ref.channel}]
+        return self._explained(states, untaken)
 
     async def read(
         self, organization: str, job_id: str, node: str, channel: str, *, start: int, stop: int
@@ -257,6 +266,20 @@ class Outputs:
         return found
 
     # Within
+
+    def _explained(self, states: Sequence[OutputState], untaken: Sequence[StreamRef]) -> list[OutputState]:
+        """The same, and why some of these streams do not go on now, or have not begun."""
+        if not untaken:
+            return list(states)
+        problem = f"the server cannot store output now ({self._trouble}); it stays with the node until it can"
+        known = {(state.node, state.channel): state for state in states}
+        for ref in untaken:
+            place = (ref.node, ref.channel)
+            state = known.get(place) or OutputState(
+                id=_NO_STREAM, node=ref.node, channel=ref.channel, kept=0, dropped=0, complete=False
+            )
+            known[place] = evolve(state, problem=state.problem or problem)
+        return [known[place] for place in sorted(known)]
 
     def _stream(self, talker: _Talker, job_id: str, channel: str) -> _Stream | None:
         key = (job_id, channel)
@@ -300,16 +323,18 @@ class Outputs:
         except StoreUnavailable as error:
             for job_id in batch.began:  # some may be stored all the same
                 self._tails.skip(job_id, self._feeds.stamp(job_id, 1))
-            self._refuse(str(error))
+            self._refuse(str(error), batch.streams)
         else:
             for ref, stream in batch.streams.items():
                 stream.missed |= appended.no_room is not None
                 self._stored(stream, appended.offsets[ref])
             self._keep_tails(batch, appended)
             if appended.no_room:
-                self._refuse(appended.no_room)
+                self._refuse(appended.no_room, batch.streams)
             elif self._refuse_until:
                 self._refuse_until = 0.0
+                self._trouble = ""
+                self._untaken.clear()
                 self.log.info("Output is stored again")
         finally:
             self._storing = False
@@ -373,9 +398,11 @@ class Outputs:
         stream.missed = True
         self._turns.pop(stream, None)
 
-    def _refuse(self, why: str) -> None:
-        """Take nothing for a moment, and hold nothing: the agents have it."""
+    def _refuse(self, why: str, lost: Iterable[StreamRef]) -> None:
+        """Take nothing for a moment, and hold nothing: the agents have it, also what was `lost` now."""
         now = self._clock.seconds()
+        self._trouble = why
+        self._untaken.update(lost, (stream.ref for stream in self._turns))
         self._refuse_until = now + REFUSAL_SECONDS
         for stream in list(self._turns):
             self._drop(stream)

@@ -18,6 +18,7 @@ from pushyd.outputs import Outputs
 from pushyd.store.output_interface import OutputEvent
 from pushyd.turns import Turns
 from pushyd.web.app import Api, Call
+from pushyd.web.errors import ApiError
 from pushyd.web.jobs import job_shape, unknown_job
 from pushyd.web.requests import argument
 from pushyd.web.streaming import Body
@@ -70,6 +71,8 @@ class FeedRoutes:
 
     async def organization_feed(self, call: Call) -> None:
         """Which jobs of an organization begin and end."""
+        if argument(call.request, "output") == "true":
+            raise ApiError(400, "output: expected a job, job_status_feed/ID?output=true; this feed has no output")
         feed = self.feeds.organization(call.organization)
         last = call.request.getHeader("last-event-id")
         place = feed.place_after(last) if last else feed.end

@@ -181,6 +181,13 @@ def test_the_start_of_a_job_tells_the_organization_all_that_was_given(wire: Wire
     }
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_the_organization_has_no_feed_with_output(wire: Wire, path: str) -> None:
+    answer = wire.knife.ask("GET", f"/pushy/{path}?output=true")
+    assert answer.status == 400
+    assert "job_status_feed/ID?output=true" in answer.body.decode()
+
+
 def test_a_new_reader_has_only_what_is_new(wire: Wire) -> None:
     node = wire.joined()
     refused(wire, node)

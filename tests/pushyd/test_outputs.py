@@ -287,6 +287,33 @@ class OutageTests(OutputCase):
         self.assertEqual(texts(logged, "info"), ["Output is stored again"])
         self.assertIsNone(self.outputs.settled(JOB))
 
+    def test_readers_are_told_why_it_does_not_go_on(self) -> None:
+        def problems() -> list[tuple[str, str, int, str | None]]:
+            states = self.successResultOf(begin(self.outputs.states(ORG, JOB, None)))
+            return [(state.node, state.channel, state.kept, state.problem) for state in states]
+
+        why = "the server cannot store output now (disk full); it stays with the node until it can"
+        self.send(b"abc")
+        self.send(b"quiet", node=NodeRef(ORG, "n2"))
+        self.clock.advance(1)
+        with capturedLogs():
+            self.store.break_down()
+            self.send(b"def", 3)
+            self.clock.advance(0.1)
+            self.send(b"E", node=N1, channel="stderr")  # of which nothing is stored
+            self.send(b"x", node=NodeRef("other", "n1"))
+            self.store.mend()  # so that it can be read
+            expected = [("n0", "stdout", 3, why), ("n1", "stderr", 0, why), ("n2", "stdout", 5, None)]
+            self.assertEqual(problems(), expected)
+            state = self.successResultOf(begin(self.outputs.state(ORG, JOB, "n1", "stderr")))
+            assert state is not None
+            self.assertEqual((state.kept, state.complete, state.problem), (0, False, why))
+            self.assertIsNone(self.successResultOf(begin(self.outputs.state(ORG, JOB, "n1", "stdout"))))
+            self.clock.advance(2)
+            self.send(b"def", 3)
+            self.clock.advance(1)
+        self.assertEqual(problems(), [("n0", "stdout", 6, None), ("n2", "stdout", 5, None)])
+
     def test_a_full_disk(self) -> None:
         self.store.no_room = "less than min_free_disk"
         self.send(b"abc")
