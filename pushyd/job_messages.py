@@ -42,10 +42,12 @@ _SUCCEEDED = NodeDetail(exit_status=0)
 def detail_of(message: messages.NodeMessage) -> NodeDetail:
     """How a command ended, or why a node refused, as far as it says; without times."""
     match message:
-        case messages.NackCommit(reason=str(reason)) | messages.NackRun(reason=str(reason)) if reason:
-            return NodeDetail(reason=reason[:_REASON_LENGTH])
+        case messages.AckCommit() | messages.AckRun():
+            return NO_DETAIL
         case messages.Succeeded():
             return _SUCCEEDED
+        case messages.NackCommit(reason=str(reason)) | messages.NackRun(reason=str(reason)) if reason:
+            return NodeDetail(reason=reason[:_REASON_LENGTH])
         case messages.Failed(reason=reason, exit_status=status, signal=signal):
             return NodeDetail(reason=_reason_of_end(reason, status, signal), exit_status=status, signal=signal)
     return NO_DETAIL

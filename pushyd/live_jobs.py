@@ -271,27 +271,29 @@ class LiveJobs:
             for effect in effects
             if type(effect) is Emit and effect.status and effect.status != _SUCCESS
         }
+        spec = live.job.spec
         for effect in effects:
-            self._carry_out(live, effect, said, reports)
+            # First what nearly every message of a node wants.
+            if type(effect) is NodeChanged:
+                told = said.get(effect.node, NO_DETAIL)
+                self._node_changed(live, effect.node, effect.status, told, reports.get(effect.node))
+            elif type(effect) is Emit:
+                self._feeds.emit(spec, effect, said.get(effect.node, NO_DETAIL))
+            else:
+                self._carry_out(live, effect)
         if live.job.ended:
             _ = background(self._forget(live), self.log, "An ended job stays in memory")
 
-    def _carry_out(
-        self,
-        live: _Live,
-        effect: JobEffect,
-        said: Mapping[str | None, NodeDetail],
-        reports: Mapping[str | None, str],
-    ) -> None:
+    def _node_changed(self, live: _Live, node: str, status: NodeStatus, said: NodeDetail, report: str | None) -> None:
+        spec = live.job.spec
+        if status in TERMINAL_NODE_STATUSES:
+            self._parts.end(spec.id, NodeRef(spec.organization, node))
+        detail = self._note(live, node, status, said, report)
+        self._store.record(NodeStatusChange(spec.id, node, status, detail))
+
+    def _carry_out(self, live: _Live, effect: JobEffect) -> None:
         spec = live.job.spec
         match effect:
-            case NodeChanged(node, status):
-                if status in TERMINAL_NODE_STATUSES:
-                    self._parts.end(spec.id, NodeRef(spec.organization, node))
-                detail = self._note(live, node, status, said.get(node, NO_DETAIL), reports.get(node))
-                self._store.record(NodeStatusChange(job_id=spec.id, node=node, status=status, detail=detail))
-            case Emit():
-                self._feeds.emit(spec, effect, said.get(effect.node, NO_DETAIL))
             case JobChanged() | AbortKept():
                 self._record(live, effect)
             case Send(nodes, Order.COMMIT):

@@ -208,14 +208,15 @@ class NodeService:
         before = known.presence
         if session:
             self._keys[node] = session.registration.curve_key
-        self._step(node, known, Heard(now, kind, message.incarnation_id, route, unknown, resumes=carries_on))
+        heard = Heard(now, kind, message.incarnation_id, route, unknown, resumes=carries_on)
+        is_news = self._step(node, known, heard)
         if self._held:
             for body in self._held.pop(node, ()):
                 self._send_to(node, body)
         # A result that is said again changes nothing; with 2.x it is a node out of step, which the job deals with.
-        # Asked again, for the step may have ended the job: a node that was restarted is down first.
+        # Where the step did anything it may have ended the job: a node that was restarted is down first.
         tells = concerns and kind is not Kind.HEARTBEAT and (awaits or not is_result)
-        if tells and self._jobs.concerns(node, job_id or ""):
+        if tells and (not is_news or self._jobs.concerns(node, job_id or "")):
             self._jobs.on_message(node, message, carries_on=carries_on)
         if known.presence is Presence.IDLE and before is not Presence.IDLE:
             self._jobs.on_available(node, carries_on=carries_on)
@@ -240,9 +241,11 @@ class NodeService:
         session = self._sessions.of(node)
         return session.extensions if session else _NO_EXTENSIONS
 
-    def _step(self, ref: NodeRef, node: Node, event: NodeStep) -> None:
+    def _step(self, ref: NodeRef, node: Node, event: NodeStep) -> bool:
+        """Tell a node of an event and do what it wants; whether that was anything."""
         before = node.presence
-        for effect in step(node, event):
+        effects = step(node, event)
+        for effect in effects:
             match effect:
                 case NodeEffect.SEND_ABORT:
                     self._told[ref] = self._clock.seconds()
@@ -258,6 +261,7 @@ class NodeService:
                 self._told.pop(ref, None)
             if before is _OFFLINE:
                 self.log.info("Node {node} is online", node="/".join(ref))
+        return bool(effects)
 
     def _send_to(self, ref: NodeRef, body: bytes) -> None:
         node, session = self._nodes.get(ref), self._sessions.of(ref)

@@ -1,6 +1,7 @@
 """What the machines want done; the services do it, in the order given."""
 
 from enum import Enum, StrEnum
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -49,12 +50,22 @@ class Rehab:
     node: str
 
 
-@frozen
-class NodeChanged:
+# These two come with nearly every message of a node: named tuples are made in a third of the time.
+
+
+class NodeChanged(NamedTuple):
     """A node of the job has a new status, which is to be kept."""
 
     node: str
     status: NodeStatus
+
+
+class Emit(NamedTuple):
+    """An event for the job's feed; `node` and `status` where the event has them."""
+
+    event: FeedEvent
+    node: str | None = None
+    status: str | None = None
 
 
 @frozen
@@ -67,15 +78,6 @@ class JobChanged:
 @frozen
 class AbortKept:
     """The job is being aborted, which is to be kept: a server that starts again goes on aborting it."""
-
-
-@frozen
-class Emit:
-    """An event for the job's feed; `node` and `status` where the event has them."""
-
-    event: FeedEvent
-    node: str | None = None
-    status: str | None = None
 
 
 @frozen

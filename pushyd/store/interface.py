@@ -8,7 +8,7 @@ not there as :class:`NotFound`.
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from attrs import field, frozen
 
@@ -45,8 +45,7 @@ class UnknownJob(NotFound):
     """A list should begin after a job that the organization does not have."""
 
 
-@frozen(kw_only=True)
-class NodeDetail:
+class NodeDetail(NamedTuple):
     """What is known of one node's part in a job, beyond its status; None: not known, or not yet.
 
     Times are seconds since the epoch on the server's clock, kept to the millisecond.
@@ -133,8 +132,7 @@ class JobStatusChange:
     at: float
 
 
-@frozen(kw_only=True)
-class NodeStatusChange:
+class NodeStatusChange(NamedTuple):
     """A node of a job entered `status`; `detail` is all that is now known of its part."""
 
     job_id: str
