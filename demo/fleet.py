@@ -77,12 +77,17 @@ class Fleet:
         self.server.wait_for("pushyd is ready")
         return self.server
 
-    def start_agent(self, name: str, whitelist: Mapping[str, str]) -> Process:
-        """Start an agent; it enrols itself with the validator's key when it is new."""
+    def start_agent(
+        self, name: str, whitelist: Mapping[str, str], settings: Mapping[str, object] | None = None
+    ) -> Process:
+        """Start an agent; it enrols itself with the validator's key when it is new.
+
+        :param settings: beside those that it needs
+        """
         home = self.directory / name
         home.mkdir(exist_ok=True)
         config = home / "pushy-agent.toml"
-        settings = {
+        needed = {
             "chef_server_url": self.url,
             "node_name": name,
             "client_key": str(home / "client.pem"),
@@ -91,7 +96,9 @@ class Fleet:
             "state_dir": str(home / "state"),
             "stop_grace": 0,
         }
-        config.write_text(_toml(settings) + "\n[whitelist]\n" + _toml(whitelist), encoding="utf-8")
+        config.write_text(
+            _toml({**needed, **(settings or {})}) + "\n[whitelist]\n" + _toml(whitelist), encoding="utf-8"
+        )
         log = self.directory / f"{name}.log"
         # As packages start it: without twistd's search for plugins, which takes memory and time.
         agent = Twistd("pushy-agent", ["--config", str(config)], log=log, by_script=True)

@@ -2,8 +2,8 @@
 
 It checks signatures, admits over ZAP only the CURVE keys of nodes that it has configured, speaks CURVE and HMAC, and
 greets whoever connects with an `abort`, or, where it offers `resume`, an agent that names a job with an `ack`. It keeps
-its keys and its ports over a restart, and so it does what it stored of outputs, a piece at a time. Jobs are driven by
-the tests.
+its keys and its ports over a restart, and so it does what it stored of outputs, a piece at a time; its address may be
+another one then. Jobs are driven by the tests.
 """
 
 import base64
@@ -49,8 +49,14 @@ M = TypeVar("M", bound=NodeMessage)
 
 
 class PushServer:
-    """The server; `received` has every message of nodes but heartbeats, in order."""
+    """The server; `received` has every message of nodes but heartbeats, in order, `bodies` has all as they came."""
 
+    address = "127.0.0.1"
+    """Where it listens."""
+    name: str | None = None
+    """How nodes are told to reach it, where not by its address."""
+    tls: Any = None
+    """Makes the contexts of TLS, where it is to be spoken."""
     max_body_size = 65536
     extensions: list[str] | None = None
     lifetime = 3600
@@ -64,10 +70,11 @@ class PushServer:
         self._admitted: dict[bytes, str] = {}
         self._site = Site(self._routes().resource())
         self._http_port = 0
-        self._addresses = ["tcp://127.0.0.1:0", "tcp://127.0.0.1:0"]
+        self._ports = ["0", "0"]
         self._waiting: list[tuple[Callable[[NodeMessage], bool], Deferred[Any]]] = []
         self.clients: dict[str, RSAPublicKey] = {f"{ORGANIZATION}-validator": VALIDATOR_KEY.public_key()}
         self.received: list[NodeMessage] = []
+        self.bodies: list[bytes] = []
         self.outputs: dict[str, dict[Channel, bytearray]] = {}
         self.takes_output: Callable[[Output], bool] = lambda output: True
         self.heartbeats: list[NodeHeartbeat] = []
@@ -81,7 +88,11 @@ class PushServer:
         self.incarnation_id = str(uuid.uuid4())
         self._sequence = 0
         self._peers: dict[str, bytes] = {}
-        self._listening: IListeningPort = self._reactor.listenTCP(self._http_port, self._site, interface="127.0.0.1")
+        if self.tls is None:
+            listening = self._reactor.listenTCP(self._http_port, self._site, interface=self.address)
+        else:
+            listening = self._reactor.listenSSL(self._http_port, self._site, self.tls, interface=self.address)
+        self._listening: IListeningPort = listening
         self._http_port = self._listening.getHost().port
         self._context = Context(self._reactor)
         self._zap = Connection(self._context, zmq.ROUTER, self._zap_asked)
@@ -89,7 +100,11 @@ class PushServer:
         self._router = Connection(self._context, zmq.ROUTER, self._message_received)
         self._router.serve_curve(self._curve, "test")
         self._publisher = Connection(self._context, zmq.PUB)
-        self._addresses = [self._router.bind(self._addresses[0]), self._publisher.bind(self._addresses[1])]
+        bound = [
+            socket.bind(f"tcp://{self.address}:{port}")
+            for socket, port in zip((self._router, self._publisher), self._ports, strict=True)
+        ]
+        self._ports = [address.rpartition(":")[2] for address in bound]
         self._beats = LoopingCall(self.publish)
         self._beats.clock = self._reactor
         _ = self._beats.start(INTERVAL)
@@ -102,7 +117,12 @@ class PushServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http_port}/organizations/{ORGANIZATION}"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://{self._host}:{self._http_port}/organizations/{ORGANIZATION}"
+
+    @property
+    def _host(self) -> str:
+        return self.name or self.address
 
     # What tests do
 
@@ -161,6 +181,7 @@ class PushServer:
         envelope.verify_hmac(header, body, self._session_keys[peer])
         message = messages.decode_from_node(body)
         assert message.node == peer
+        self.bodies.append(body)
         is_new = self._peers.get(peer) != identity
         self._peers[peer] = identity
         if is_new:
@@ -239,12 +260,14 @@ class PushServer:
         self._admitted[check_curve_key(curve_key.decode())] = node
         encrypted = self.clients[node].encrypt(session_key, padding.PKCS1v15())
         return AgentConfig(
-            host="127.0.0.1",
+            host=self._host,
             node=node,
             organization=ORGANIZATION,
             push_jobs=PushJobsConfig(
                 heartbeat=HeartbeatConfig(
-                    command_addr=self._addresses[0], out_addr=self._addresses[1], interval=INTERVAL
+                    command_addr=f"tcp://{self._host}:{self._ports[0]}",
+                    out_addr=f"tcp://{self._host}:{self._ports[1]}",
+                    interval=INTERVAL,
                 )
             ),
             public_key=public_pem(SERVER_KEY.public_key()),
