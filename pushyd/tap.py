@@ -14,6 +14,13 @@ from twisted.python import usage
 from pushy_protocol.systemd import Systemd
 from pushyd.config import HELP, ConfigError, Settings, load
 
+_SWITCH_SECONDS = 0.0005
+"""For which a thread may keep the interpreter while another one waits for it; a tenth of Python's default.
+
+To write a small transaction takes the store's thread it some thirty times, and each time it waited so long for a reactor
+that was busy: half a second in all.
+"""
+
 
 class Options(usage.Options):
     """An option for every setting, which overrides the one in the file."""
@@ -52,6 +59,7 @@ def makeService(options: Options) -> Service:
         raise SystemExit(f"pushyd: {error}") from None
     concrete: Any = reactor
     be_monotonic(concrete)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     systemd = Systemd.of(os.environ)
 
     def failed() -> None:
