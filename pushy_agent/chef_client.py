@@ -5,10 +5,12 @@ Plain values are taken, in the agent's own names and with absolute paths; no Rub
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from pushy_protocol.chef_config import Found, read_chef_config
+if TYPE_CHECKING:
+    from pushy_protocol.chef_config import Found
 
 CLIENT_RB = Path("/etc/chef/client.rb")
 
@@ -69,6 +71,8 @@ def read_client(file: Path, environment: Mapping[str, str]) -> ChefClient:
 
     :raise ChefConfigError: one of them cannot be read
     """
+    from pushy_protocol.chef_config import read_chef_config  # a megabyte that only such nodes need
+
     found: dict[str, tuple[Found | None, Path, int]] = {}
     files = (file, *sorted((file.parent / "client.d").glob("*.rb")))
     for part in files:

@@ -12,10 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from importlib.metadata import version
-from importlib.util import LazyLoader, find_spec, module_from_spec
+from importlib import import_module
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 from twisted.application.service import MultiService, Service
@@ -128,6 +127,8 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Print the version and exit."""
+        from importlib.metadata import version  # half a megabyte that nothing else needs
+
         print(f"pushy-agent {version('pushy')}")  # noqa: T201 - what it is for
         sys.exit(0)
 
@@ -266,12 +267,22 @@ def _spare_memory() -> None:
     """Have Twisted not load what the agent never uses: 10 MB on every node."""
     sys.modules["OpenSSL"] = None  # type: ignore[assignment]  # makes an import fail; for TLS, which is not Twisted's here
     for name in _UNUSED:
-        spec = find_spec(name)
-        if name in sys.modules or spec is None or spec.loader is None:
-            continue
-        spec.loader = LazyLoader(spec.loader)  # loads at the first use
-        module = sys.modules[name] = module_from_spec(spec)
-        spec.loader.exec_module(module)
+        if name not in sys.modules:
+            _load_at_first_use(name)
+
+
+def _load_at_first_use(name: str) -> None:
+    # importlib's LazyLoader loads as soon as the module is imported once more.
+    stand_in = sys.modules[name] = ModuleType(name)
+
+    def look_up(attribute: str) -> Any:
+        if attribute.startswith("__"):  # whoever looks at all modules does not use this one
+            raise AttributeError(attribute)
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+        return getattr(import_module(name), attribute)
+
+    stand_in.__getattr__ = look_up  # type: ignore[method-assign]  # of a module, see PEP 562
 
 
 def main() -> None:

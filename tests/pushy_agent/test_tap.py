@@ -172,6 +172,19 @@ def test_the_plugin_imports_nothing_of_the_agent() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
 
+def test_what_is_never_used_takes_no_memory() -> None:
+    """Twisted's TLS, twistd's debugger, what reads packages, and what reads Chef's settings, where there are none."""
+    script = (
+        "import sys; from pushy_agent import tap; tap._spare_memory()\n"
+        "import twisted.application.app, twisted.scripts.twistd, twisted.internet.reactor\n"
+        "import pushy_agent.app, pushy_agent.settings\n"
+        "loaded = {'OpenSSL.SSL', 'bdb', 'importlib.metadata', 'pushy_protocol.ruby_values'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+        "import pdb; assert pdb.Pdb.__module__ == 'pdb' and 'bdb' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_version_and_help(capsys: pytest.CaptureFixture[str], config: Path) -> None:
     for arguments in (["-v"], ["--version"]):
         with pytest.raises(SystemExit) as ended:
