@@ -14,8 +14,9 @@ from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.trial.unittest import TestCase
 
 from pushy_agent.background import daemon_thread
+from pushy_agent.checks import Examination
 from pushy_agent.config import Config, load
-from pushy_agent.doctor import Doctor, Examination
+from pushy_agent.doctor import Doctor
 from pushy_agent.http import SignedClient, Trust
 from pushy_protocol.keys import make_rsa_key, private_pem
 from tests.pushy_agent.push_server import VALIDATOR_KEY, PushServer, make_node_key
