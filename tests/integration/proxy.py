@@ -8,6 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 _CHUNK = 64 * 1024
+_LOOKS = 5
 Address = tuple[str, int]
 
 
@@ -87,19 +88,21 @@ class Proxy:
             except OSError:
                 return
             pid = _process_at(peer[1], self.port)
-            with self._change:
-                is_reset = self._faults.get(pid) is Fault.RESET
+            is_reset = False
             try:
                 upstream = socket.create_connection(self._upstream)
             except OSError:
                 is_reset, upstream = True, socket.socket()
             link = _Link(self, pid, client, upstream)
+            # Whatever begins from here on finds it among the links.
+            with self._change:
+                is_reset = is_reset or self._faults.get(pid) is Fault.RESET
+                if not is_reset:
+                    self._links.append(link)
             if is_reset:
                 link.reset()
-                continue
-            with self._change:
-                self._links.append(link)
-            link.start()
+            else:
+                link.start()
 
 
 class _Link:
@@ -133,6 +136,11 @@ class _Link:
 
 def _process_at(port: int, to: int) -> int:
     """The process that has connected from this port to that one, on this machine; 0 for none."""
+    # The kernel's table changes while it is read, and one look can miss a connection that is there.
+    return next((pid for _ in range(_LOOKS) if (pid := _look_for(port, to))), 0)
+
+
+def _look_for(port: int, to: int) -> int:
     inode = _inode(port, to)
     for process in Path("/proc").iterdir():
         if process.name.isdigit():

@@ -66,12 +66,22 @@ def test_a_command_that_is_not_whitelisted_says_so(fleet: Fleet) -> None:
 
 
 def test_a_busy_node_refuses_a_second_job_and_goes_on_with_the_first(fleet: Fleet) -> None:
-    first = job_id(fleet.cli("job", "start", "--nowait", "--timeout", "3", "sleep", "n1").stdout)
+    first = job_id(fleet.cli("job", "start", "--nowait", "sleep", "n1").stdout)
     wait_until(lambda: show(fleet, first)["nodes"] == {"running": ["n1"]} or None, "the first job running")
     second = fleet.cli("job", "start", "hello", "n1")
     assert second.returncode == 3
     assert "busy" in second.stdout + second.stderr
-    wait_until(lambda: show(fleet, first)["status"] == "timed_out" or None, "the first job timed out")
+    assert show(fleet, first)["nodes"] == {"running": ["n1"]}
+    assert fleet.request("POST", f"pushy/jobs/{first}/abort")[0] == 202
+    wait_until(lambda: show(fleet, first)["nodes"] == {"aborted": ["n1"]} or None, "the first job aborted")
+    wait_until(lambda: fleet.available(["n1"]) or None, "n1 available again")
+    assert fleet.cli("job", "start", "hello", "n1").returncode == 0
+
+
+def test_a_job_that_takes_too_long_is_timed_out_and_its_node_is_free_again(fleet: Fleet) -> None:
+    job = job_id(fleet.cli("job", "start", "--nowait", "--timeout", "1", "sleep", "n1").stdout)
+    wait_until(lambda: show(fleet, job)["status"] == "timed_out" or None, "the job timed out")
+    assert show(fleet, job)["nodes"] == {"timed_out": ["n1"]}
     wait_until(lambda: fleet.available(["n1"]) or None, "n1 back from rehab")
     assert fleet.cli("job", "start", "hello", "n1").returncode == 0
 
