@@ -1,10 +1,12 @@
 """Principals and groups from pushyd's own store, and the first of them on an empty one.
 
-A request of a node needs its keys and the groups of its organization. They are held here, so that ten thousand nodes
-cost the store nothing, and dropped as soon as anything about identity is changed: at once where this process changed
-it, and within a second where another one did (`pushyd-ctl`), for then the store's generation is not the one known.
+A request needs its caller's keys and the groups of its organization. Those of the last callers are held here (not of
+all: a fleet's keys would take megabytes, and a node needs its own once in a while). They are dropped as soon as anything
+about identity is changed: at once where this process changed it, and within a second where another one did
+(`pushyd-ctl`), for then the store's generation is not the one known.
 """
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar
@@ -18,7 +20,8 @@ from pushyd.store import interface as store
 BELIEVED_SECONDS = 1.0
 """How long what is held is believed without a look at the generation."""
 
-_HELD_NAMES = 50_000
+_HELD = 2000
+"""How many answers are held; each may have parsed keys, of 3 KB."""
 
 T = TypeVar("T")
 
@@ -27,16 +30,24 @@ class LocalIdentity:
     """The identity backend over the store; a :class:`pushyd.identity.interface.Directory`."""
 
     def __init__(
-        self, kept: store.IdentityStore, *, seconds: Callable[[], float], believed_seconds: float = BELIEVED_SECONDS
+        self,
+        kept: store.IdentityStore,
+        *,
+        seconds: Callable[[], float],
+        believed_seconds: float = BELIEVED_SECONDS,
+        holds: int = _HELD,
     ) -> None:
-        """:param seconds: of a clock that never goes back"""
+        """:param seconds: of a clock that never goes back
+        :param holds: how many answers are held, those that were asked for last
+        """
+        self._holds = holds
         self.kept = kept
         self._seconds = seconds
         self._believed_seconds = believed_seconds
         self._generation: int | None = None  # that what is held is of
         self._looked = 0.0
         self._drops = 0
-        self._held: dict[tuple[str, ...], object] = {}
+        self._held: OrderedDict[tuple[str, ...], object] = OrderedDict()
 
     async def organization_exists(self, name: str) -> bool:
         """Whether there is such an organization."""
@@ -81,12 +92,15 @@ class LocalIdentity:
         await self._look()
         held: T | None = self._held.get(key)  # type: ignore[assignment]  # what was loaded for this key
         if held is not None:
+            self._held.move_to_end(key)
             return held
         drops = self._drops
         loaded = await load()
         # Nobody who is not there is held: a new client is found at once, and names made up by strangers cost nothing.
-        if loaded and drops == self._drops and len(self._held) < _HELD_NAMES:
+        if loaded and drops == self._drops:
             self._held[key] = loaded
+            if len(self._held) > self._holds:
+                self._held.popitem(last=False)
         return loaded
 
     async def _look(self) -> None:
@@ -102,7 +116,7 @@ class LocalIdentity:
 
     def _drop(self) -> None:
         self._drops += 1
-        self._held = {}
+        self._held = OrderedDict()
 
 
 def _principal(found: store.StoredPrincipal) -> Principal:
@@ -115,6 +129,6 @@ def _principal(found: store.StoredPrincipal) -> Principal:
 
 
 # Kept when what is held is dropped: parsing a key takes longer than checking a signature with it.
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=_HELD)
 def _parse(pem: str) -> RSAPublicKey:
     return parse_public_key(pem.encode())

@@ -155,6 +155,17 @@ class LocalIdentityTests(SynchronousTestCase):
             self.assertFalse(self.successResultOf(begin(self.identity.organization_exists("nowhere"))))
         self.assertEqual(self.store.take().count("organization"), 2)
 
+    def test_who_asked_last_is_held(self) -> None:
+        kept: Any = self.store
+        self.identity = LocalIdentity(kept, seconds=self.clock.seconds, holds=2)
+        for name in ("web1", "web2", "web3"):
+            self.store.clients[name] = pem_of("web1")
+        for name in ("web1", "web2", "web1", "web3", "web1"):
+            self.keys(name)
+        self.assertEqual(self.store.take().count("principals"), 3)
+        self.keys("web2")
+        self.assertEqual(self.store.take(), ["principals"])
+
     def test_a_change_that_is_refused_is_told(self) -> None:
         failure_of(begin(self.identity.change(self.store.delete_client("nobody"))), NotFound)
         self.assertEqual(self.keys(), [key_of("web1").public_key()])
