@@ -1,7 +1,7 @@
 """Principals and groups from pushyd's own store, and the first of them on an empty one.
 
 A request needs its caller's keys and the groups of its organization. Those of the last callers are held here (not of
-all: a fleet's keys would take megabytes, and a node needs its own once in a while). They are dropped as soon as anything
+all: a fleet has megabytes of them, and a node needs its own once in a while). They are dropped as soon as anything
 about identity is changed: at once where this process changed it, and within a second where another one did
 (`pushyd-ctl`), for then the store's generation is not the one known.
 """
