@@ -1,6 +1,7 @@
 """Work that nobody waits for, and work that waits where nobody else does."""
 
 import ctypes
+import gc
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
@@ -13,7 +14,11 @@ T = TypeVar("T")
 
 
 def give_back_memory() -> None:
-    """Have the C library return what it keeps free to the system; where it is another than GNU's, nothing happens."""
+    """Have the C library return what it keeps free to the system; where it is another than GNU's, it keeps it.
+
+    What only refers to itself, as the channels that were closed, is freed before: some hundredths of a second.
+    """
+    _ = gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -66,6 +66,8 @@ class Sender:
         streams.settled = self.flush
         # When each result was sent over this connection.
         self._sent: dict[str, float] = {}
+        # Answers to an abort that came while the result was being written.
+        self._afterwards: list[Say] = []
 
     def attach(self, session: Session, send: Send) -> None:
         """Speak over a new connection."""
@@ -82,6 +84,10 @@ class Sender:
         # What has been told of a job that is over stays; a server that asks for more of it is answered, no more.
         if say.is_result and not self._spool.is_over(say.job_id or ""):
             background(self._keep(say), self.log, "A result was not kept")
+        elif say.kind is Kind.ABORTED and self._spool.unwritten:
+            # The job was over when the abort came, and the server takes for its end what it hears first.
+            if say not in self._afterwards:
+                self._afterwards.append(say)
         else:
             self._speaker.transmit(partial(self._body, say))
 
@@ -151,7 +157,12 @@ class Sender:
 
     async def _keep(self, say: Say) -> None:
         await self._spool.keep(say, self._whole(say))
+        answers, self._afterwards = self._afterwards, []
+        if answers:
+            self._streams.hurry(say.job_id)
         self.flush()
+        for answer in answers:
+            self._speaker.transmit(partial(self._body, answer))
 
     async def _whole(self, say: Say) -> Say:
         """A result and how long the output is that goes with it."""

@@ -6,6 +6,7 @@ and agent then agree on how the job ended, nothing lives of one that was ended, 
 
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -76,10 +77,9 @@ def ended(fleet: Fleet, job: str) -> str:
 
 
 def said(fleet: Fleet, job: str) -> str:
-    """How it ended, as the agent's log has it."""
-    words = {f"Job {job}: succeeded": "succeeded", f"Job {job}: aborted": "aborted", f"Job {job} failed": "failed"}
-    log = fleet.agents[NODE].log.read_text()
-    return " and ".join(word for text, word in words.items() if text in log)
+    """How it ended, as the agent's log has it: by the first word, for an abort of what is over is answered too."""
+    found = re.search(rf"Job {job}:? (succeeded|failed|aborted)", fleet.agents[NODE].log.read_text())
+    return found[1] if found else ""
 
 
 def everybody() -> list[tree.Entry]:

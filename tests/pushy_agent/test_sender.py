@@ -197,8 +197,8 @@ def test_who_asks_for_a_job_that_is_over_hears_its_result(sender: Sender, wire: 
     assert results(wire) == ["j1", "j1"]
 
 
-def test_or_will_as_soon_as_it_is_kept_and_there_is_a_way(sender: Sender, wire: Wire, spool: Spool) -> None:
-    sender.attach(make_session(extensions=RESULTS), wire)
+def make_slow(spool: Spool) -> "list[Deferred[None]]":
+    """Have its disk do nothing until what is added to this is fired."""
     disk: list[Deferred[None]] = []
 
     def slowly(work: Callable[[], Any], /) -> Deferred[Any]:
@@ -206,6 +206,12 @@ def test_or_will_as_soon_as_it_is_kept_and_there_is_a_way(sender: Sender, wire: 
         return disk[-1].addCallback(lambda _: work())
 
     spool._in_thread = slowly
+    return disk
+
+
+def test_or_will_as_soon_as_it_is_kept_and_there_is_a_way(sender: Sender, wire: Wire, spool: Spool) -> None:
+    sender.attach(make_session(extensions=RESULTS), wire)
+    disk = make_slow(spool)
     sender.say(ENDED)
     assert sender.say_again("j1")
     assert results(wire) == []
@@ -215,6 +221,26 @@ def test_or_will_as_soon_as_it_is_kept_and_there_is_a_way(sender: Sender, wire: 
     wire.takes = True
     sender.flush()
     assert results(wire) == ["j1"]
+
+
+@pytest.mark.parametrize("extensions", [None, RESULTS])
+@pytest.mark.parametrize("job_id", [None, "j1"])
+def test_an_abort_that_comes_while_the_result_is_written_is_answered_after_it(
+    sender: Sender, wire: Wire, spool: Spool, extensions: frozenset[str] | None, job_id: str | None
+) -> None:
+    sender.attach(make_session(extensions=extensions), wire)
+    disk = make_slow(spool)
+    sender.say(ENDED)
+    for _ in range(2):  # the server asks until it is answered
+        sender.say(Say(kind=Kind.ABORTED, job_id=job_id))
+    assert wire.sent == []
+    disk.pop().callback(None)
+    assert [(message["type"], message["job_id"]) for message in wire.sent] == [
+        ("succeeded", "j1"),
+        ("aborted", job_id),
+    ]
+    sender.say(Say(kind=Kind.ABORTED, job_id=job_id))
+    assert len(wire.sent) == 3
 
 
 def test_what_is_told_of_a_job_that_is_over_does_not_change_its_result(

@@ -15,7 +15,7 @@ JOBS = 1000
 WARM_UP = 100
 """Jobs after which everything that is made once has been made."""
 
-TOLERANCE = 768
+TOLERANCE = 1024
 """KiB. The agent remembers the ids of the last 1,000 jobs, a quarter of a KiB each, and the allocator is not exact."""
 
 WHITELIST = {
