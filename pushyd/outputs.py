@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from pushy_protocol import messages
@@ -20,6 +20,7 @@ from pushyd.background import background
 from pushyd.clock import Clock, DelayedCall, Periodic
 from pushyd.domain.job import JobSpec
 from pushyd.domain.node import NodeRef
+from pushyd.output_acks import Acknowledge, Acks, Stream, Talker
 from pushyd.output_tails import OutputTails
 from pushyd.store.interface import JobStore, StoreUnavailable
 from pushyd.store.output_interface import (
@@ -58,14 +59,8 @@ more at once.
 
 LONGEST_GATHER = 0.2
 
-ACK_SECONDS = 0.1
-"""Between two acknowledgements to a node."""
-
-ACK_BYTES = 64 * 1024
-"""Of which a node is told at once: its window is not much larger."""
-
 REFUSAL_SECONDS = 1.0
-"""For how long nothing is taken after the store could not; and between two acknowledgements that say nothing new."""
+"""For how long nothing is taken after the store could not."""
 
 IDLE_SECONDS = 60.0
 """After which a node that says nothing is forgotten."""
@@ -90,51 +85,12 @@ class Feeds(Protocol):
         """There is more to read."""
 
 
-class Acknowledge(Protocol):
-    """Tells a node how far its streams of a job are."""
-
-    def __call__(self, node: NodeRef, job_id: str, offsets: Mapping[str, int]) -> None: ...
-
-
-@define(eq=False)
-class _Stream:
-    """A stream, and what of it is held."""
-
-    ref: StreamRef
-    talker: "_Talker"
-    pieces: deque[tuple[int, bytes]] = field(factory=deque)
-    end: int | None = None
-    """Where the next piece has to begin; None: that is not known here."""
-    stored: int | None = None
-    told: int | None = None
-    missed: bool = False
-    """Something was not taken since it was told how far the stream is."""
-
-
-@define(eq=False)
-class _Talker:
-    """A node that sends output."""
-
-    node: NodeRef
-    streams: dict[tuple[str, str], _Stream] = field(factory=dict)
-    owed: dict[_Stream, None] = field(factory=dict)
-    """Of which streams it has to be told how far they are."""
-    held: int = 0
-    heard_at: float = 0.0
-    told_at: float = 0.0
-
-    @property
-    def untold(self) -> int:
-        """Bytes that are stored, and it does not know."""
-        return sum(max(0, (stream.stored or 0) - (stream.told or 0)) for stream in self.owed)
-
-
 @frozen
 class _Batch:
     """What is stored at once."""
 
     pieces: Sequence[OutputPiece]
-    streams: Mapping[StreamRef, _Stream]
+    streams: Mapping[StreamRef, Stream]
     began: Mapping[str, int]
     """Of each job, when the first of its pieces came."""
 
@@ -149,11 +105,11 @@ class Outputs:
     ) -> None:
         self._store = store
         self._feeds = feeds
-        self._acknowledge = acknowledge
+        self._acks = Acks(acknowledge, clock)
         self._clock = clock
         self._rules = rules
-        self._talkers: dict[NodeRef, _Talker] = {}
-        self._turns: dict[_Stream, None] = {}  # streams of which something is held; whose turn it is first
+        self._talkers: dict[NodeRef, Talker] = {}
+        self._turns: dict[Stream, None] = {}  # streams of which something is held; whose turn it is first
         self._held = 0
         self._refuse_until = 0.0
         self._refusal_logged = -_LOG_SECONDS
@@ -162,8 +118,6 @@ class Outputs:
         self._storing = False
         self._took = 0.0  # seconds, of the last batch
         self._timer: DelayedCall | None = None
-        self._owing: dict[NodeRef, _Talker] = {}
-        self._ack_timer: DelayedCall | None = None
         self._unsettled: dict[str, list[int]] = {}
         self._tails = OutputTails()
         self._sweeps = Periodic(self._sweep, IDLE_SECONDS / 2, clock)
@@ -180,9 +134,9 @@ class Outputs:
     def stop(self) -> None:
         """Store and acknowledge nothing any more: agents send it again."""
         self._sweeps.stop()
-        for timer in (self._timer, self._ack_timer):
-            if timer and timer.active():
-                timer.cancel()
+        self._acks.stop()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
 
     # For nodes
 
@@ -191,7 +145,7 @@ class Outputs:
         now = self._clock.seconds()
         talker = self._talkers.get(node)
         if talker is None:
-            talker = self._talkers[node] = _Talker(node)
+            talker = self._talkers[node] = Talker(node)
         talker.heard_at = now
         stream = self._stream(talker, message.job_id, message.channel)
         if stream is None:
@@ -202,7 +156,7 @@ class Outputs:
             stream.missed = True
             if self._trouble and len(self._untaken) < _UNTAKEN:
                 self._untaken.add(stream.ref)
-            self._owe(stream)
+            self._acks.owe(stream)
             return
         stream.end = end
         stream.pieces.append((message.offset, message.data))
@@ -281,7 +235,7 @@ class Outputs:
             known[place] = evolve(state, problem=state.problem or problem)
         return [known[place] for place in sorted(known)]
 
-    def _stream(self, talker: _Talker, job_id: str, channel: str) -> _Stream | None:
+    def _stream(self, talker: Talker, job_id: str, channel: str) -> Stream | None:
         key = (job_id, channel)
         stream = talker.streams.pop(key, None)
         if stream is None:
@@ -290,11 +244,11 @@ class Outputs:
                 if oldest is None:
                     return None
                 talker.owed.pop(talker.streams.pop(oldest), None)
-            stream = _Stream(StreamRef(talker.node.organization, job_id, talker.node.name, channel), talker)
+            stream = Stream(StreamRef(talker.node.organization, job_id, talker.node.name, channel), talker)
         talker.streams[key] = stream  # the last one: those that were silent longest come first
         return stream
 
-    def _has_room(self, talker: _Talker, size: int) -> bool:
+    def _has_room(self, talker: Talker, size: int) -> bool:
         if talker.held + size > NODE_BYTES:
             return False
         return self._held + size <= (ALL_BYTES if talker.held + size <= _LITTLE else ALL_BYTES // 2)
@@ -341,7 +295,7 @@ class Outputs:
             for job_id, at in batch.began.items():
                 self._settle(job_id, at)
                 self._feeds.wake(job_id)
-            self._send_acks()
+            self._acks.send()
             self._took = self._clock.seconds() - began
             if self._turns:
                 self._plan(soon=self._held >= NODE_BYTES // 2)
@@ -349,7 +303,7 @@ class Outputs:
     def _take(self) -> _Batch:
         """The next batch: of every stream its part, in turn, until it is full."""
         pieces: list[OutputPiece] = []
-        streams: dict[StreamRef, _Stream] = {}
+        streams: dict[StreamRef, Stream] = {}
         began: dict[str, int] = {}
         size = 0
         while self._turns and size < BATCH_BYTES:
@@ -381,15 +335,15 @@ class Outputs:
                 ),
             )
 
-    def _stored(self, stream: _Stream, offset: int) -> None:
+    def _stored(self, stream: Stream, offset: int) -> None:
         stream.stored = offset
         if stream.pieces and stream.pieces[0][0] > offset:
             self._drop(stream)  # what comes before is missing, so it would not be taken
         if not stream.pieces:
             stream.end = offset
-        self._owe(stream)
+        self._acks.owe(stream)
 
-    def _drop(self, stream: _Stream) -> None:
+    def _drop(self, stream: Stream) -> None:
         size = sum(len(data) for _, data in stream.pieces)
         stream.pieces.clear()
         stream.talker.held -= size
@@ -406,7 +360,7 @@ class Outputs:
         self._refuse_until = now + REFUSAL_SECONDS
         for stream in list(self._turns):
             self._drop(stream)
-            self._owe(stream)
+            self._acks.owe(stream)
         for talker in self._talkers.values():
             for stream in talker.streams.values():
                 stream.end = stream.stored
@@ -426,45 +380,6 @@ class Outputs:
         finally:
             self._settle(job_id, at)
             self._feeds.wake(job_id)
-
-    # Acknowledging
-
-    def _owe(self, stream: _Stream) -> None:
-        """Tell the node how far the stream is, when it is time.
-
-        To say so again, and nothing new, is to ask for what was not taken: so whoever missed something after it was
-        stored hears it twice.
-        """
-        if stream.stored is None:
-            return  # nobody knows; it will ask by sending it again
-        talker = stream.talker
-        talker.owed[stream] = None
-        self._owing[talker.node] = talker
-        if self._ack_timer is None or not self._ack_timer.active():
-            self._ack_timer = self._clock.callLater(ACK_SECONDS, self._send_acks)
-
-    def _send_acks(self) -> None:
-        now = self._clock.seconds()
-        for node, talker in list(self._owing.items()):
-            has_news = any(stream.stored != stream.told for stream in talker.owed)
-            is_due = now >= talker.told_at + (ACK_SECONDS if has_news else REFUSAL_SECONDS)
-            if not is_due and talker.untold < ACK_BYTES:
-                continue
-            talker.told_at = now
-            del self._owing[node]
-            owed, talker.owed = talker.owed, {}
-            missed = [stream for stream in owed if stream.missed and stream.stored != stream.told]
-            by_job: dict[str, dict[str, int]] = {}
-            for stream in owed:
-                assert stream.stored is not None
-                stream.told, stream.missed = stream.stored, False
-                by_job.setdefault(stream.ref.job_id, {})[stream.ref.channel] = stream.stored
-            for job_id, offsets in by_job.items():
-                self._acknowledge(node, job_id, offsets)
-            for stream in missed:
-                self._owe(stream)
-        if self._owing and (self._ack_timer is None or not self._ack_timer.active()):
-            self._ack_timer = self._clock.callLater(ACK_SECONDS, self._send_acks)
 
     def _sweep(self) -> None:
         silent_since = self._clock.seconds() - IDLE_SECONDS

@@ -12,6 +12,7 @@ from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd import outputs
 from pushyd.domain.job import JobSpec
 from pushyd.domain.node import NodeRef
+from pushyd.output_acks import ACK_SECONDS
 from pushyd.outputs import Outputs
 from pushyd.store.interface import StoredJob
 from pushyd.store.output_interface import OutputRules
@@ -100,7 +101,7 @@ class WayTests(OutputCase):
             self.send(b"x", offset)
             self.clock.advance(0.05)
         acks = self.told()
-        self.assertLessEqual(len(acks), 2 / outputs.ACK_SECONDS + 1)
+        self.assertLessEqual(len(acks), 2 / ACK_SECONDS + 1)
         self.clock.advance(1)
         self.assertEqual((acks + self.told())[-1], ("n0", JOB, {"stdout": 40}))
 
