@@ -17,7 +17,7 @@ TAIL_BYTES = 4 * 1024 * 1024
 TAILS = 8
 """Jobs of which there is one; of those that were read last."""
 
-EVENTS_AT_ONCE = 500
+EVENTS_AT_ONCE = 1000
 """Events that are read at once: to encode them takes some milliseconds."""
 
 _EVENT_BYTES = 256  # what one costs beyond its data, about
