@@ -1,8 +1,8 @@
 """What output costs the server, and how long it takes to who watches.
 
-``python -m benchmarks.output [--nodes 1000] [--seconds 10] [--megabytes 48]`` has so many simulated nodes say ten lines
-a second each, each line in a message of its own, while one reader follows the feed with ``?output=true``; then one node
-says very much. Printed are the server's processor time, its memory, and the time from the node's message to the reader.
+``python -m benchmarks.output [--nodes 1000] [--seconds 10] [--megabytes 48]`` has so many simulated nodes write ten
+lines a second each, and send them as agents do, while one reader follows the feed with ``?output=true``; then one node
+writes very much. Printed are the server's processor time, its memory, and the time from a line's writing to the reader.
 """
 
 import argparse
