@@ -170,7 +170,7 @@ class NodeService:
     def acknowledge(self, node: NodeRef, job_id: str, offsets: Mapping[str, int] | None = None) -> None:
         """Tell a node that the result of a job is safely stored, or (with `offsets`) so much of its output."""
         fields = {"job_id": job_id} if offsets is None else {"job_id": job_id, "offsets": offsets}
-        self.send(node.organization, [node.name], messages.Ack, fields)
+        self._send_to(node, self._channel.encode(messages.Ack, fields))
 
     def rehab(self, node: NodeRef) -> None:
         """Send a node through rehab; one that is offline goes through it when it returns."""
