@@ -19,6 +19,7 @@ from pathlib import Path
 from attrs import define, field
 
 from benchmarks import bare, rows
+from benchmarks.identities import node_name
 from benchmarks.report import GOALS, Result, slowness, table, told
 from benchmarks.rows import Figures
 from benchmarks.server import Server, running_server
@@ -45,7 +46,7 @@ class Bench:
         self._fleets()
         for size in self._sizes(1000):
             self._on_fleet(size, ["heartbeat"], interval=0.1)
-        self._alone("sequential", [1], lambda server, _: rows.sequential_jobs(server), nodes=True)
+        self._alone("sequential", [1], lambda server, _: rows.sequential_jobs(server, node_name(0)), nodes=True)
         self._alone("creation", self._sizes(10_000), lambda server, size: rows.job_creation(server, count=size))
         self._alone("one job", self._sizes(10_000), lambda server, size: rows.one_job(server, count=size))
         self._alone("list", self._sizes(1_000_000), lambda server, size: rows.lists(server, jobs_kept=size))
