@@ -116,6 +116,7 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
         self._rests = rests
         self._is_resting = False  # nobody looks at its descriptor until the read that is scheduled
         self._sent_at = -math.inf
+        self._senders: set[bytes] = set()  # of the messages of a reading: a ROUTER's first frame says whose it is
         self._behind_since: float | None = None
         super().__init__(context)
 
@@ -154,7 +155,10 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
         return self.factory is None
 
     def behind(self) -> float:
-        """For how many seconds every reading has left something to read; 0 where the last one left nothing."""
+        """For how many seconds a ROUTER has not got round all peers that have something to say; 0 where it does.
+
+        One that sends more than can be read keeps nobody else waiting, and does not count.
+        """
         return 0.0 if self._behind_since is None else self._reactor.seconds() - self._behind_since
 
     def send(self, message: Sequence[bytes]) -> bool:
@@ -196,16 +200,17 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
             else:
                 self._schedule_read(RETRY_DELAY)
         else:
-            if count == READ_BATCH:
-                if self._behind_since is None:
-                    self._behind_since = self._reactor.seconds()
-                self._schedule_read()
-            else:
+            # ZeroMQ takes from its peers in turn: where one comes twice in a reading, nobody was left waiting.
+            if count < READ_BATCH or len(self._senders) < count:
                 self._behind_since = None
-                if count and self._may_rest(count):
-                    self._rest()
-                else:
-                    self._watch()
+            elif self._behind_since is None:
+                self._behind_since = self._reactor.seconds()
+            if count == READ_BATCH:
+                self._schedule_read()
+            elif count and self._may_rest(count):
+                self._rest()
+            else:
+                self._watch()
         finally:
             self._is_reading = False
 
@@ -231,6 +236,7 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
         # read (PUB: its subscriptions come in here). After that, reading until EAGAIN does.
         if not int(self.socket.get(zmq.EVENTS)) & _POLLIN:
             return 0
+        self._senders.clear()
         for count in range(READ_BATCH):
             try:
                 if self._is_skipping:
@@ -240,6 +246,7 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
                 frames, peer = self._receive()
             except zmq.Again:
                 return count
+            self._senders.add(frames[0])
             self.messageReceived(frames, peer)
             if self.closed:
                 return count

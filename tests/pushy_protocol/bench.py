@@ -60,6 +60,13 @@ class Bench:
         self.raw.append(socket)
         return socket
 
+    def dealer(self, address: str) -> "zmq.Socket[bytes]":
+        """A raw socket that is connected."""
+        socket: zmq.Socket[bytes] = self.context.context.socket(zmq.DEALER)
+        socket.connect(address)
+        self.raw.append(socket)
+        return socket
+
     def connected(self, kind: Any, on_message: Callable[[Frames, str], None]) -> Any:
         """A connection of either class to the raw socket, which has seen that nothing came in yet."""
         connection = kind(self.context, zmq.DEALER, on_message)

@@ -284,9 +284,10 @@ def test_a_connection_that_rests_is_shut_down(bench: Bench) -> None:
 
 
 def test_how_far_it_is_behind(bench: Bench) -> None:
-    peer = bench.peer()
-    connection = bench.connected(Connection, lambda *_: None)
-    for _ in range(2 * READ_BATCH + 1):
+    connection = Connection(bench.context, zmq.ROUTER, lambda *_: None)
+    connection.bind("inproc://router")
+    peers = [bench.dealer("inproc://router") for _ in range(2 * READ_BATCH + 1)]
+    for peer in peers:
         peer.send(b"x")
     connection.doRead()
     bench.reactor.rightNow += 3.0  # it is busy with something else
@@ -294,4 +295,19 @@ def test_how_far_it_is_behind(bench: Bench) -> None:
     connection.doRead()
     assert connection.behind() == 3.0
     connection.doRead()
+    assert connection.behind() == 0.0
+
+
+def test_one_that_sends_without_end_keeps_nobody_waiting(bench: Bench) -> None:
+    got: list[Frames] = []
+    connection = Connection(bench.context, zmq.ROUTER, lambda frames, _: got.append(frames))
+    connection.bind("inproc://router")
+    loud, quiet = (bench.dealer("inproc://router") for _ in range(2))
+    for _ in range(3 * READ_BATCH):
+        loud.send(b"x")
+    connection.doRead()
+    quiet.send(b"heartbeat")
+    bench.reactor.rightNow += 3.0
+    connection.doRead()
+    assert b"heartbeat" in [frames[-1] for frames in got]
     assert connection.behind() == 0.0
