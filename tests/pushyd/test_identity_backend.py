@@ -34,7 +34,8 @@ def refusal(given: dict[str, str]) -> str:
 
 
 def test_what_is_right(given: dict[str, str]) -> None:
-    http = make_chef_http(IdentitySettings(**given), reactor=Clock(), now=lambda: 0.0)  # type: ignore[arg-type]
+    settings = IdentitySettings(**given)  # type: ignore[arg-type]  # all given are text; others have defaults
+    http = make_chef_http(settings, reactor=Clock(), now=lambda: 0.0)
     assert (http.url, http.user) == ("https://chef.example", "pushy")
 
 
