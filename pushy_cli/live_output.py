@@ -20,7 +20,7 @@ ROWS_PER_SECOND = 500.0
 BURST = 1000.0
 """Rows that are shown at once, after a quiet time."""
 
-PAUSE = 0.1
+PAUSE = 0.05
 """Seconds between two looks at what to show, while there is more than may be shown."""
 
 TOLD_EVERY = 5.0

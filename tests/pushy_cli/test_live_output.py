@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from pushy_cli.lines import Line
-from pushy_cli.live_output import BURST, PAUSE, ROWS_PER_SECOND, TOLD_EVERY, Budget, LiveOutput
+from pushy_cli.live_output import BURST, ROWS_PER_SECOND, TOLD_EVERY, Budget, LiveOutput
 from pushy_cli.render import PIPE, Style
 
 TERMINAL = Style(terminal=True, unicode=True, width=80)
@@ -99,7 +99,7 @@ def test_a_terminal_is_not_flooded_and_it_is_told() -> None:
         for node in nodes:
             output.take(node, "stdout", offsets[node], b"x\n" * 10)
             offsets[node] += 20
-        clock.advance(PAUSE)
+        clock.advance(0.1)
     output.close()
     lines = display.text.splitlines()
     told = [line for line in lines if line.startswith("...")]
