@@ -198,6 +198,7 @@ class Connection(ZmqConnection):  # type: ignore[misc]  # txZMQ has no types
             if error.errno in _ERRORS_THAT_END:
                 self.shutdown()
             else:
+                self._watch()
                 self._schedule_read(RETRY_DELAY)
         else:
             # ZeroMQ takes from its peers in turn: where one comes twice in a reading, nobody was left waiting.

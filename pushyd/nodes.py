@@ -45,7 +45,7 @@ class Channel(Protocol):
         """Send a body to the node behind a socket's identity; False where it could not be queued."""
 
     def behind(self) -> float:
-        """For how many seconds there has been more to read than could be read; 0 where all of it was."""
+        """For how many seconds it has not got round all nodes that have something to say; 0 where it does."""
 
 
 class Jobs(Protocol):

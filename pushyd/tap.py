@@ -17,7 +17,7 @@ from pushyd.config import HELP, ConfigError, Settings, load
 _SWITCH_SECONDS = 0.0005
 """For which a thread may keep the interpreter while another one waits for it; a tenth of Python's default.
 
-To write a small transaction takes the store's thread it some thirty times, and each time it waited so long for a
+A small transaction of the store's thread takes it some thirty times, and each time it waited so long for a
 reactor that was busy: half a second in all.
 """
 

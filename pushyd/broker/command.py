@@ -92,7 +92,7 @@ class CommandChannel:
         return self._connection.send([route, envelope.sign_hmac(session_key, body), body])
 
     def behind(self) -> float:
-        """For how many seconds there has been more to read than could be read; 0 where all of it was."""
+        """For how many seconds it has not got round all nodes that have something to say; 0 where it does."""
         return self._connection.behind()
 
     def _received(self, frames: Sequence[bytes], peer: str) -> None:
