@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import re
+import select
 import ssl
 import time
 from collections.abc import Mapping
@@ -47,6 +48,15 @@ class Answer:
         """The body, which says that it is JSON."""
         assert self.headers["content-type"].partition(";")[0] == "application/json", self
         return json.loads(self.body)
+
+
+def _is_over(connection: http.client.HTTPSConnection) -> bool:
+    """Whether the other side has closed it: with every answer read, there is nothing else to read."""
+    if connection.sock is None:
+        return True
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def string_to_sign(principal: Principal, method: str, path: str, body: bytes, timestamp: str) -> str:
@@ -91,7 +101,8 @@ class Api:
     """Where the API is. It is checked against a CA, and asked by one thread.
 
     One connection is kept for :meth:`request`, as most of the time of a request would go into TLS; it is made anew
-    long before a server may have closed it. Streams get connections of their own.
+    long before a server may have closed it, and when the server was killed meanwhile. Streams get connections of
+    their own.
     """
 
     def __init__(self, *, host: str, port: int, ca_file: Path) -> None:
@@ -142,7 +153,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """As :meth:`send`, and the whole answer."""
-        if time.monotonic() - self._used > _KEEP_SECONDS:
+        if self._kept and (time.monotonic() - self._used > _KEEP_SECONDS or _is_over(self._kept)):
             self.close()
         self._kept = self._kept or self.connect()
         try:
