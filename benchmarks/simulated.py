@@ -62,7 +62,7 @@ class Node:
             f'"protocol_version":"{plan.version}","incarnation_id":"{uuid4()}"'
         )
         self._sequence = 0
-        self._session_key = b""
+        self._signer: envelope.SessionSigner
         self._job = ""
         self._state = "idle"
         self._has_output = False
@@ -84,7 +84,9 @@ class Node:
         if response.status != 200:
             raise RuntimeError(f"{self._name}: {response.status} {body[:200]!r}")
         config = decode(body, AgentConfig)
-        self._session_key = self._key.decrypt(b64decode(config.encoded_session_key.key), padding.PKCS1v15())
+        self._signer = envelope.SessionSigner(
+            self._key.decrypt(b64decode(config.encoded_session_key.key), padding.PKCS1v15())
+        )
         return config
 
     def connect(self, context: "zmq.Context[zmq.Socket[bytes]]", config: AgentConfig) -> int:
@@ -125,7 +127,7 @@ class Node:
 
     def _take(self, header: bytes, body: bytes, timestamp: str, counts: Counter[str]) -> None:
         try:
-            envelope.verify_hmac(header, body, self._session_key)
+            self._signer.verify(header, body)
             command = messages.decode_from_server(body)
         except (envelope.EnvelopeError, messages.MessageError) as error:
             counts["refused"] += 1
@@ -167,7 +169,7 @@ class Node:
         ).encode()
         assert self._socket is not None
         try:
-            self._socket.send(envelope.sign_hmac(self._session_key, body), _MORE)
+            self._socket.send(self._signer.sign(body), _MORE)
             self._socket.send(body, _NOBLOCK)
         except zmq.Again:
             counts["unsent"] += 1  # there is no connection now

@@ -73,6 +73,7 @@ class Channels:
         :raise BootstrapError: the session's addresses are none.
         """
         self._session = session
+        self._signer = envelope.SessionSigner(session.session_key)
         self._now = now
         self._guard = guard
         self._on_command = on_command
@@ -91,7 +92,7 @@ class Channels:
     def send(self, body: bytes) -> bool:
         """Sign and queue a body; False where there is no connection now, or its queue is full. Never waits."""
         self._monitor.read()
-        return self._commands.send([envelope.sign_hmac(self._session.session_key, body), body])
+        return self._commands.send([self._signer.sign(body), body])
 
     @property
     def stands(self) -> bool:
@@ -151,7 +152,7 @@ class Channels:
 
     def _believe_command(self, frames: list[bytes]) -> ServerCommand:
         header, body = self._two(frames)
-        envelope.verify_hmac(header, body, self._session.session_key)
+        self._signer.verify(header, body)
         command = messages.decode_from_server(body)
         self._check_time(command.timestamp)
         return command

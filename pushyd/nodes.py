@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from pushy_protocol import messages
+from pushy_protocol.envelope import SessionSigner
 from pushyd.clock import Clock, Periodic
 from pushyd.domain.node import (
     Check,
@@ -41,7 +42,7 @@ class Channel(Protocol):
     def encode(self, kind: type[messages.ServerCommand], fields: Mapping[str, Any]) -> bytes:
         """The body of a message, for any number of nodes."""
 
-    def send(self, route: bytes, session_key: bytes, body: bytes) -> bool:
+    def send(self, route: bytes, signer: SessionSigner, body: bytes) -> bool:
         """Send a body to the node behind a socket's identity; False where it could not be queued."""
 
     def behind(self) -> float:
@@ -269,7 +270,7 @@ class NodeService:
             return
         self._spoken[ref] = self._clock.seconds()
         if self._keys.get(ref) == session.registration.curve_key:
-            self._channel.send(node.route, session.session_key, body)
+            self._channel.send(node.route, session.signer, body)
         else:
             self._held.setdefault(ref, []).append(body)
 

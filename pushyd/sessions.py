@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from attrs import field, frozen
 
+from pushy_protocol.envelope import SessionSigner
 from pushy_protocol.messages import PROTOCOL_VERSION_3
 from pushyd.domain.node import NodeRef
 from pushyd.store.interface import Registration, RegistrationStore
@@ -31,6 +32,7 @@ class Session:
 
     node: NodeRef
     session_key: bytes = field(repr=False)
+    signer: SessionSigner = field(repr=False, eq=False)
     extensions: frozenset[str]
     registration: Registration
 
@@ -112,9 +114,11 @@ class Sessions:
 
     def _add(self, registration: Registration) -> Session:
         node = NodeRef(registration.organization, registration.node)
+        session_key = self._session_key(node, registration.session_salt)
         session = Session(
             node=node,
-            session_key=self._session_key(node, registration.session_salt),
+            session_key=session_key,
+            signer=SessionSigner(session_key),
             extensions=self._offered if registration.protocol_version == PROTOCOL_VERSION_3 else frozenset(),
             registration=registration,
         )

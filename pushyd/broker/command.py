@@ -87,9 +87,9 @@ class CommandChannel:
             stamp["server"] = self._server_name
         return messages.encode(kind(**stamp, **fields))
 
-    def send(self, route: bytes, session_key: bytes, body: bytes) -> bool:
+    def send(self, route: bytes, signer: envelope.SessionSigner, body: bytes) -> bool:
         """Send a body to the node behind a socket's identity; False where it could not be queued."""
-        return self._connection.send([route, envelope.sign_hmac(session_key, body), body])
+        return self._connection.send([route, signer.sign(body), body])
 
     def behind(self) -> float:
         """For how many seconds it has not got round all nodes that have something to say; 0 where it does."""
@@ -112,7 +112,7 @@ class CommandChannel:
         session = self._sessions.by_peer(peer)
         if session is None:
             raise Refused("its key is not admitted (any more)")
-        envelope.verify_hmac(header, body, session.session_key)
+        session.signer.verify(header, body)
         message = messages.decode_from_node(body)
         skew = parse_rfc1123(message.timestamp) - self._now()
         if abs(skew) > self._max_time_skew:

@@ -143,7 +143,7 @@ class PushServer:
     def send(self, node: str, kind: Callable[..., ServerCommand], **fields: Any) -> None:
         """Send a command to a node that is connected."""
         body = messages.encode(kind(**self._stamp(), **fields))
-        self.send_frames(node, [envelope.sign_hmac(self._session_keys[node], body), body])
+        self.send_frames(node, [envelope.SessionSigner(self._session_keys[node]).sign(body), body])
 
     def send_frames(self, node: str, frames: list[bytes]) -> None:
         assert self._router.send([self._peers[node], *frames])
@@ -178,7 +178,7 @@ class PushServer:
     def _message_received(self, frames: list[bytes], peer: str) -> None:
         identity, header, body = frames
         assert len(body) <= self.max_body_size
-        envelope.verify_hmac(header, body, self._session_keys[peer])
+        envelope.SessionSigner(self._session_keys[peer]).verify(header, body)
         message = messages.decode_from_node(body)
         assert message.node == peer
         self.bodies.append(body)

@@ -48,7 +48,7 @@ def run(when: float = NOW, **fields: Any) -> bytes:
 
 
 def signed(body: bytes, key: bytes = SESSION_KEY) -> list[bytes]:
-    return [envelope.sign_hmac(key, body), body]
+    return [envelope.SessionSigner(key).sign(body), body]
 
 
 def beat(sequence: int, when: float = NOW, key: RSAPrivateKey = SERVER_KEY, incarnation: str = "first") -> list[bytes]:

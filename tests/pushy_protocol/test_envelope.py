@@ -1,5 +1,6 @@
 """Headers of messages: the original's vectors, every one-bit change of them, and hostile headers."""
 
+import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pushy_protocol.envelope import MAX_HEADER_BYTES, EnvelopeError, sign_hmac, sign_rsa, verify_hmac, verify_rsa
+from pushy_protocol.envelope import MAX_HEADER_BYTES, EnvelopeError, SessionSigner, sign_rsa, verify_rsa
 from tests.pushy_protocol.vectors import load, other_key, vector_key
 
 VECTOR = load("envelope")
@@ -21,7 +22,7 @@ Verify = Callable[[bytes, bytes], None]
 
 
 def as_hmac(header: bytes, body: bytes = BODY) -> None:
-    verify_hmac(header, body, SESSION_KEY)
+    SessionSigner(SESSION_KEY).verify(header, body)
 
 
 def as_rsa(header: bytes, body: bytes = BODY) -> None:
@@ -63,7 +64,7 @@ def test_the_vector_verifies(verify: Verify, header: bytes) -> None:
 
 
 def test_we_sign_as_the_original_does() -> None:
-    assert sign_hmac(SESSION_KEY, BODY) == HMAC
+    assert SessionSigner(SESSION_KEY).sign(BODY) == HMAC
     assert sign_rsa(vector_key(), BODY) == RSA
 
 
@@ -89,7 +90,7 @@ def test_every_shortening_fails(verify: Verify, header: bytes) -> None:
 def test_another_key_fails() -> None:
     for changed in one_bit_changes(SESSION_KEY):
         with pytest.raises(EnvelopeError, match=r"^the signature is not the body's$"):
-            verify_hmac(HMAC, BODY, changed)
+            SessionSigner(changed).verify(HMAC, BODY)
     with pytest.raises(EnvelopeError, match=r"^the signature is not the body's$"):
         verify_rsa(RSA, BODY, other_key().public_key())
 
@@ -149,11 +150,12 @@ def test_what_is_no_signature_fails(signature: bytes) -> None:
 
 @given(key=st.binary(min_size=32, max_size=32), body=st.binary())
 def test_an_hmac_verifies_and_is_of_the_body(key: bytes, body: bytes) -> None:
-    header = sign_hmac(key, body)
-    verify_hmac(header, body, key)
-    assert len(b64decode(header.rpartition(b":")[2])) == 32
+    signer = SessionSigner(key)
+    header = signer.sign(body)
+    assert b64decode(header.rpartition(b":")[2]) == hmac.digest(key, body, "sha256")
+    signer.verify(header, body)
     with pytest.raises(EnvelopeError):
-        verify_hmac(header, body + b" ", key)
+        signer.verify(header, body + b" ")
 
 
 @given(body=st.binary())

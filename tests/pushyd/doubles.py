@@ -15,6 +15,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
 from pushy_protocol import messages
+from pushy_protocol.envelope import SessionSigner
 from pushy_protocol.states import TERMINAL_JOB_STATUSES, JobStatus, NodeStatus
 from pushy_protocol.timestamps import format_rfc1123
 from pushyd.domain.effects import Emit
@@ -396,7 +397,7 @@ class Sent:
     """One message to one node, as the channel was told."""
 
     route: bytes
-    session_key: bytes = field(repr=False)
+    signer: SessionSigner = field(repr=False)
     body: bytes
 
     @property
@@ -420,8 +421,8 @@ class RecordingChannel:
         self.encoded += 1
         return messages.encode(kind(timestamp=format_rfc1123(NOW), sequence=self.encoded, **fields))
 
-    def send(self, route: bytes, session_key: bytes, body: bytes) -> bool:
-        self.sent.append(Sent(route, session_key, body))
+    def send(self, route: bytes, signer: SessionSigner, body: bytes) -> bool:
+        self.sent.append(Sent(route, signer, body))
         return True
 
     def take(self) -> list[Sent]:

@@ -10,6 +10,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pushy_protocol import messages
+from pushy_protocol.envelope import SessionSigner
 from pushyd.domain.node import HeartbeatRule, NodeRef, Presence
 from pushyd.nodes import NodeService
 from pushyd.sessions import Session, Sessions
@@ -61,10 +62,10 @@ class Nodes(SynchronousTestCase):
     def session(self, node: NodeRef, curve_key: str) -> Session:
         return self.successResultOf(begin(self.sessions.admit(node, curve_key=curve_key, version="2.0")))
 
-    def key_of(self, node: NodeRef) -> bytes:
+    def signer_of(self, node: NodeRef) -> SessionSigner:
         session = self.sessions.of(node)
         assert session is not None
-        return session.session_key
+        return session.signer
 
     def hear(self, message: messages.NodeMessage, route: bytes = b"route") -> None:
         self.service.on_message(NodeRef(message.org, message.node), route, message)
@@ -108,7 +109,7 @@ class PresenceTests(Nodes):
     def test_a_message_goes_to_the_route_that_was_heard_under_the_nodes_own_key(self) -> None:
         self.hear(self.heartbeat(), route=b"somewhere")
         (sent,) = self.channel.take()
-        assert (sent.route, sent.session_key) == (b"somewhere", self.key_of(WEB1))
+        assert (sent.route, sent.signer) == (b"somewhere", self.signer_of(WEB1))
 
     def test_presences_are_those_of_every_node_with_a_session_by_name(self) -> None:
         self.session(NodeRef("acme", "app"), "9" * 40)
@@ -130,8 +131,8 @@ class PresenceTests(Nodes):
         self.channel.take()
         self.service.send("other", ["web1"], messages.Run, {"job_id": JOB})
         self.service.send("acme", ["web1"], messages.Run, {"job_id": JOB})
-        keys = [self.key_of(OTHER_WEB1), self.key_of(WEB1)]
-        assert [sent.session_key for sent in self.channel.sent] == keys
+        signers = [self.signer_of(OTHER_WEB1), self.signer_of(WEB1)]
+        assert [sent.signer for sent in self.channel.sent] == signers
         assert [sent.route for sent in self.channel.take()] == [b"other", b"web1"]
         self.pass_time(12, beating=[WEB1])
         assert self.jobs.downs == [OTHER_WEB1]
@@ -147,7 +148,7 @@ class SendingTests(Nodes):
         first, second = self.channel.take()
         assert [first.route, second.route] == [b"web1", b"web2"]
         assert first.body == second.body
-        assert first.session_key != second.session_key
+        assert first.signer is not second.signer
         command = messages.decode_from_server(first.body)
         assert isinstance(command, messages.Commit)
         assert (command.job_id, command.command) == (JOB, "true")
@@ -309,7 +310,7 @@ class NewKeyTests(Nodes):
         self.hear(self.heartbeat(), route=b"new")
         sent = self.channel.take()
         assert [(each.kind, each.route) for each in sent] == [(ACK, b"new"), (messages.Run, b"new")]
-        assert {each.session_key for each in sent} == {self.key_of(WEB1)}
+        assert {each.signer for each in sent} == {self.signer_of(WEB1)}
         self.hear(self.heartbeat(), route=b"new")
         assert self.channel.take() == []
 

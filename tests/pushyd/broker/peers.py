@@ -8,7 +8,7 @@ from attrs import field, frozen
 from twisted.internet.defer import DeferredQueue
 from twisted.internet.task import Clock
 
-from pushy_protocol import envelope, messages
+from pushy_protocol import messages
 from pushy_protocol.keys import CurveKeyPair
 from pushy_protocol.timestamps import format_rfc1123
 from pushy_protocol.zeromq import Connection, Context
@@ -39,7 +39,7 @@ def body_of(node: NodeRef, *, now: float = NOW, **fields: Any) -> bytes:
 
 def signed(session: Session, body: bytes) -> Frames:
     """Header and body, as a node sends them."""
-    return [envelope.sign_hmac(session.session_key, body), body]
+    return [session.signer.sign(body), body]
 
 
 @frozen

@@ -99,9 +99,9 @@ class Admission(Channels):
         assert isinstance(message, messages.NodeHeartbeat)
         assert message.incarnation_id == "abc"
         body = self.channel.encode(messages.Ack, {})
-        assert self.channel.send(route, session.session_key, body)
+        assert self.channel.send(route, session.signer, body)
         header, received = await peer.received.get()
-        envelope.verify_hmac(header, received, session.session_key)
+        session.signer.verify(header, received)
         assert isinstance(messages.decode_from_server(received), messages.Ack)
 
     async def test_a_peer_that_is_not_read_has_to_wait(self) -> None:
@@ -207,10 +207,10 @@ class Belief(Channels):
         session = await self.begin()
         body = body_of(WEB1, now=self.now)
         _, other_session = self.other
-        good = envelope.sign_hmac(session.session_key, body)
+        good = session.signer.sign(body)
         for header, reason in (
-            (envelope.sign_hmac(other_session.session_key, body), "the signature is not the body's"),
-            (envelope.sign_hmac(session.session_key, body + b" "), "the signature is not the body's"),
+            (other_session.signer.sign(body), "the signature is not the body's"),
+            (session.signer.sign(body + b" "), "the signature is not the body's"),
             (good[:-1], "the signature is not the body's"),
             (b"", "the header is not of the form"),
             (b"\xff" * 100, "the header is not of the form"),
@@ -349,10 +349,10 @@ class Sending(Channels):
         _, route, _ = await self.heard.get()
         body = self.channel.encode(messages.Abort, {})
         for nowhere in (b"", b"nobody", b"\0" * 5, b"x" * 300):
-            self.channel.send(nowhere, session.session_key, body)
-        assert self.channel.send(route, session.session_key, body)
+            self.channel.send(nowhere, session.signer, body)
+        assert self.channel.send(route, session.signer, body)
         header, received = await peer.received.get()
-        assert (header, received) == (envelope.sign_hmac(session.session_key, body), body)
+        assert (header, received) == (session.signer.sign(body), body)
 
     async def test_what_goes_to_a_route_whose_peer_is_gone_is_dropped(self) -> None:
         (gone, gone_session), (peer, session) = await self.peer(WEB1), await self.peer(WEB2)
@@ -362,8 +362,8 @@ class Sending(Channels):
         peer.say(session)
         _, route, _ = await self.heard.get()
         body = self.channel.encode(messages.Abort, {})
-        self.channel.send(gone_route, gone_session.session_key, body)
-        self.channel.send(route, session.session_key, body)
+        self.channel.send(gone_route, gone_session.signer, body)
+        self.channel.send(route, session.signer, body)
         assert (await peer.received.get())[1] == body
 
     async def test_each_gets_its_own(self) -> None:
@@ -371,15 +371,15 @@ class Sending(Channels):
         for peer, session in ((first, first_session), (second, second_session)):
             peer.say(session)
             _, route, _ = await self.heard.get()
-            self.channel.send(route, session.session_key, self.channel.encode(messages.Run, {"job_id": peer.node[0]}))
+            self.channel.send(route, session.signer, self.channel.encode(messages.Run, {"job_id": peer.node[0]}))
         for peer, session in ((first, first_session), (second, second_session)):
             header, body = await peer.received.get()
-            envelope.verify_hmac(header, body, session.session_key)
+            session.signer.verify(header, body)
             assert messages.decode_from_server(body).job_id == peer.node[0]
 
     def test_after_the_end_a_send_says_so(self) -> None:
         self.context.shutdown()
-        assert not self.channel.send(b"route", b"key", b"body")
+        assert not self.channel.send(b"route", envelope.SessionSigner(b"key"), b"body")
 
     def test_bodies_say_when_and_in_which_order_and_by_whom(self) -> None:
         first = messages.decode_from_server(self.channel.encode(messages.Abort, {}))
