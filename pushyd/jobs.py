@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from pushy_protocol import messages
 from pushy_protocol.api import InvalidRequest, JobRequest
-from pushy_protocol.states import TERMINAL_JOB_STATUSES
+from pushy_protocol.states import TERMINAL_JOB_STATUSES, TERMINAL_NODE_STATUSES
 from pushyd.background import shielded
 from pushyd.clock import Clock
 from pushyd.domain.job import JobSpec
@@ -140,7 +140,8 @@ class JobService:
     def is_awaited(self, organization: str, job_id: str, node: str) -> bool:
         """Whether a node's part in a job has not ended."""
         ref = NodeRef(organization, node)
-        return self._live.concerns(ref, job_id) and self._live.awaits(ref, job_id)
+        status = self._live.status(ref, job_id)
+        return status is not None and status not in TERMINAL_NODE_STATUSES
 
     async def _keep_and_begin(self, spec: JobSpec) -> None:
         await self._store.create_job(spec)

@@ -54,7 +54,6 @@ A request of somebody else takes some ten turns, each of which may be behind so 
 REPEAT_SECONDS = 5.0
 """Seconds after which a node that is there, and has not answered, is asked again."""
 
-_NOTHING: Mapping[str | None, NodeDetail] = {}
 _ENDS = (messages.Succeeded, messages.Failed)
 _SUCCESS = "success"  # what feeds say of a vote or an end that needs no reason
 _EXPLAINED = TERMINAL_NODE_STATUSES - {NodeStatus.SUCCEEDED}
@@ -193,16 +192,12 @@ class LiveJobs:
 
     # For nodes
 
-    def concerns(self, node: NodeRef, job_id: str) -> bool:
-        """Whether the job is live and the node is one of its nodes."""
+    def status(self, node: NodeRef, job_id: str) -> NodeStatus | None:
+        """The node's status in a job; None where that is not live, or the node is none of its nodes."""
         live = self._live.get(job_id)
-        if live is None or live.job.ended:
-            return False
-        return live.job.spec.organization == node.organization and node.name in live.job.nodes
-
-    def awaits(self, node: NodeRef, job_id: str) -> bool:
-        """Whether the node's part in a job that concerns it has not ended."""
-        return self._live[job_id].job.nodes[node.name] not in TERMINAL_NODE_STATUSES
+        if live is None or live.job.ended or live.job.spec.organization != node.organization:
+            return None
+        return live.job.nodes.get(node.name)
 
     def on_message(self, node: NodeRef, message: messages.NodeMessage, *, carries_on: bool) -> None:
         """A message of a node about a job that concerns it.
@@ -219,7 +214,7 @@ class LiveJobs:
                 self._step(live, FromNode(node.name, NodeEvent.ACK_RUN))
             if live.job.spec.capture and live.job.nodes[node.name] is NodeStatus.RUNNING:
                 self._outputs.ended(live.job.spec, node.name, message)
-        self._step(live, FromNode(node.name, event), {node.name: detail_of(message)})
+        self._step(live, FromNode(node.name, event), detail_of(message))
 
     def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
         """The node is available: say again what it may not have heard, or see that it has lost its part in a job."""
@@ -250,7 +245,7 @@ class LiveJobs:
     def on_down(self, node: NodeRef) -> None:
         """The node is down: it may be gone, or have started anew."""
         for job_id in list(self._live):
-            if self.concerns(node, job_id):
+            if self.status(node, job_id) is not None:
                 self._step(self._live[job_id], FromNode(node.name, NodeEvent.DOWN))
 
     # Within
@@ -263,32 +258,42 @@ class LiveJobs:
                 self._nodes.send(node.organization, [node.name], messages.Run, {"job_id": live.job.spec.id})
         live.told_again[node.name] = self._clock.seconds()
 
-    def _step(self, live: _Live, event: JobEvent, said: Mapping[str | None, NodeDetail] = _NOTHING) -> None:
-        """Tell a job of an event and carry out what it wants; `said` is what the node, by name, told with it."""
-        effects = step(live.job, event)
-        reports = {
-            effect.node: effect.status
-            for effect in effects
-            if type(effect) is Emit and effect.status and effect.status != _SUCCESS
-        }
-        spec = live.job.spec
+    def _step(self, live: _Live, event: JobEvent, said: NodeDetail = NO_DETAIL) -> None:
+        """Tell a job of an event and carry out what it wants; `said` is what the node that it is from told with it."""
+        job = live.job
+        effects = step(job, event)
+        who = event.node if type(event) is FromNode else None
+        reports: Mapping[str | None, str] | None = None  # made when they are needed, which is seldom
         for effect in effects:
             # First what nearly every message of a node wants.
             if type(effect) is NodeChanged:
-                told = said.get(effect.node, NO_DETAIL)
-                self._node_changed(live, effect.node, effect.status, told, reports.get(effect.node))
+                node, status = effect
+                told = said if node == who else NO_DETAIL
+                if status in _EXPLAINED and not told.reason:
+                    reports = _reports(effects) if reports is None else reports
+                    told = told._replace(reason=reports.get(node))
+                self._node_changed(live, node, status, told)
             elif type(effect) is Emit:
-                self._feeds.emit(spec, effect, said.get(effect.node, NO_DETAIL))
+                self._feeds.emit(job.spec, effect, said if effect.node == who else NO_DETAIL)
             else:
                 self._carry_out(live, effect)
-        if live.job.ended:
+        if job.ended:
             _ = background(self._forget(live), self.log, "An ended job stays in memory")
 
-    def _node_changed(self, live: _Live, node: str, status: NodeStatus, said: NodeDetail, report: str | None) -> None:
+    def _node_changed(self, live: _Live, node: str, status: NodeStatus, said: NodeDetail) -> None:
         spec = live.job.spec
-        if status in TERMINAL_NODE_STATUSES:
+        before = detail = live.details.get(node, NO_DETAIL)
+        if status is NodeStatus.RUNNING:
+            detail = live.details[node] = NodeDetail(started_at=self._now())
+        elif status in TERMINAL_NODE_STATUSES:
             self._parts.end(spec.id, NodeRef(spec.organization, node))
-        detail = self._note(live, node, status, said, report)
+            detail = live.details[node] = NodeDetail(
+                reason=said.reason if status in _EXPLAINED else None,
+                exit_status=said.exit_status,
+                signal=said.signal,
+                started_at=before.started_at,
+                finished_at=self._now(),
+            )
         self._store.record(NodeStatusChange(spec.id, node, status, detail))
 
     def _carry_out(self, live: _Live, effect: JobEffect) -> None:
@@ -308,24 +313,6 @@ class LiveJobs:
                 live.timer = self._clock.callLater(seconds, self._timer_fired, live, timer)
             case StopTimer():
                 self._stop_timer(live)
-
-    def _note(self, live: _Live, node: str, status: NodeStatus, said: NodeDetail, report: str | None) -> NodeDetail:
-        """What is now known of a node's part. Where the node gave no reason, it is what the feed reports of it."""
-        before = live.details.get(node, NO_DETAIL)
-        if status is NodeStatus.RUNNING:
-            detail = NodeDetail(started_at=self._now())
-        elif status in TERMINAL_NODE_STATUSES:
-            detail = NodeDetail(
-                reason=said.reason or report if status in _EXPLAINED else None,
-                exit_status=said.exit_status,
-                signal=said.signal,
-                started_at=before.started_at,
-                finished_at=self._now(),
-            )
-        else:
-            return before
-        live.details[node] = detail
-        return detail
 
     def _record(self, live: _Live, effect: JobChanged | AbortKept) -> None:
         spec = live.job.spec
@@ -392,3 +379,12 @@ class LiveJobs:
         """Let the store answer for an ended job, once it can."""
         await self._store.recorded()
         self._live.pop(live.job.spec.id, None)
+
+
+def _reports(effects: Iterable[JobEffect]) -> Mapping[str | None, str]:
+    """What the feed says of nodes: the reason of those that gave none."""
+    return {
+        effect.node: effect.status
+        for effect in effects
+        if type(effect) is Emit and effect.status and effect.status != _SUCCESS
+    }

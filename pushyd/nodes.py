@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from pushy_protocol import messages
 from pushy_protocol.envelope import SessionSigner
+from pushy_protocol.states import TERMINAL_NODE_STATUSES, NodeStatus
 from pushyd.clock import Clock, Periodic
 from pushyd.domain.node import (
     Check,
@@ -27,7 +28,7 @@ from pushyd.domain.node import (
 )
 from pushyd.sessions import Session, Sessions
 
-_OFFLINE = Presence.OFFLINE
+_OFFLINE, _HEARTBEAT = Presence.OFFLINE, Kind.HEARTBEAT  # looked up for every message
 _RESULTS = (messages.Succeeded, messages.Failed, messages.Aborted)
 _KINDS: Mapping[type, Kind] = {messages.NodeHeartbeat: Kind.HEARTBEAT, messages.Aborted: Kind.ABORTED}
 _NO_EXTENSIONS: frozenset[str] = frozenset()
@@ -52,14 +53,11 @@ class Channel(Protocol):
 class Jobs(Protocol):
     """Who hears what nodes say about jobs."""
 
-    def concerns(self, node: NodeRef, job_id: str) -> bool:
-        """Whether the job is live and the node is one of its nodes."""
-
-    def awaits(self, node: NodeRef, job_id: str) -> bool:
-        """Whether the node's part in a job that concerns it has not ended."""
+    def status(self, node: NodeRef, job_id: str) -> NodeStatus | None:
+        """The node's status in a job; None where that is not live, or the node is none of its nodes."""
 
     def on_message(self, node: NodeRef, message: messages.NodeMessage, *, carries_on: bool) -> None:
-        """A message of a node about a job that concerns it; its agent may `carries_on` after an interruption."""
+        """A message of a node about a live job of its; its agent may `carries_on` after an interruption."""
 
     def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
         """The node is available: it carries on with what it did, or does nothing after a rehab."""
@@ -69,6 +67,20 @@ class Jobs(Protocol):
 
     def on_down(self, node: NodeRef) -> None:
         """The node is down: it may be gone, or have started anew."""
+
+
+class _Known:
+    """A node that was heard of, and what is between it and the server."""
+
+    __slots__ = ("held", "key", "machine", "spoken")
+
+    def __init__(self, machine: Node) -> None:
+        self.machine = machine
+        # The CURVE key behind the node's route. One that has another key by now has to speak with it first: what it is
+        # told until then is held, for whoever has the old key is not the node any more.
+        self.key = ""
+        self.held: list[bytes] = []
+        self.spoken: float | None = None  # when it was last told anything
 
 
 class NodeService:
@@ -88,13 +100,7 @@ class NodeService:
         self._clock = clock
         self._sessions = sessions
         self._rule = rule
-        self._nodes: dict[NodeRef, Node] = {}
-        # The CURVE key behind each node's route. A node that has another one by now has to speak with it first: what
-        # it is told until then is held, for whoever has the old key is not the node any more.
-        self._keys: dict[NodeRef, str] = {}
-        self._held: dict[NodeRef, list[bytes]] = {}
-        # When each node was last told anything.
-        self._spoken: dict[NodeRef, float] = {}
+        self._nodes: dict[NodeRef, _Known] = {}
         # The nodes in rehab, and when they were last told to abort.
         self._told: dict[NodeRef, float] = {}
         self._rehab_seconds = rehab_seconds
@@ -140,7 +146,7 @@ class NodeService:
     def presence(self, node: NodeRef) -> Presence:
         """Where the node stands; one that was never heard of is offline."""
         known = self._nodes.get(node)
-        return known.presence if known else _OFFLINE
+        return known.machine.presence if known else _OFFLINE
 
     def presences(self, organization: str) -> dict[str, Presence]:
         """Every known node of an organization, by sorted name."""
@@ -149,7 +155,7 @@ class NodeService:
 
     def online_count(self) -> int:
         """How many nodes send heartbeats, over all organizations."""
-        return sum(1 for node in self._nodes.values() if node.presence is not _OFFLINE)
+        return sum(1 for known in self._nodes.values() if known.machine.presence is not _OFFLINE)
 
     def send(
         self, organization: str, nodes: Iterable[str], kind: type[messages.ServerCommand], fields: Mapping[str, Any]
@@ -178,74 +184,74 @@ class NodeService:
         if known := self._nodes.get(node):
             self._step(node, known, RehabWanted())
 
-    def on_message(self, node: NodeRef, route: bytes, message: messages.NodeMessage) -> None:
-        """A valid message of a node, from the socket with identity `route`."""
+    def on_message(self, session: Session, route: bytes, message: messages.NodeMessage) -> None:
+        """A valid message of the node that has this session, from the socket with identity `route`."""
+        node, job_id, extensions = session.node, message.job_id, session.extensions
         known = self._nodes.get(node)
         if known is None:
-            known = self._nodes[node] = Node(self._rule)
-        job_id = message.job_id
-        session = self._sessions.of(node)
-        extensions = session.extensions if session else _NO_EXTENSIONS
+            known = self._nodes[node] = _Known(Node(self._rule))
+        machine = known.machine
+        status = None if job_id is None else self._jobs.status(node, job_id)
         now = self._clock.seconds()
-        concerns = job_id is not None and self._jobs.concerns(node, job_id)
-        # Nearly all that comes in are heartbeats that tell nothing new; these must cost little.
-        if (
-            type(message) is messages.NodeHeartbeat
-            and (concerns or job_id is None)
-            and self._is_same_peer(node, session)
-            and known.beats_on(now, message.incarnation_id, route)
-        ):
+        kind = _KINDS.get(type(message), Kind.OTHER)
+        # Nearly all that comes in tells nothing new of the node itself; this must cost little.
+        is_as_before = (
+            (status is not None or (job_id is None and kind is _HEARTBEAT))
+            and kind is not Kind.ABORTED
+            and known.key == session.registration.curve_key
+            and machine.is_known_as(message.incarnation_id, route)
+        )
+        if is_as_before and kind is _HEARTBEAT:
+            machine.beat(now)
             self._still_there(node, known, extensions, now)
             return
         output = message if isinstance(message, messages.Output) and "output" in extensions else None
-        awaits = concerns and self._jobs.awaits(node, job_id or "")
+        awaits = status is not None and status not in TERMINAL_NODE_STATUSES
         is_result = job_id is not None and "results" in extensions and isinstance(message, _RESULTS)
-        kind = _KINDS.get(type(message), Kind.OTHER)
-        if kind is Kind.HEARTBEAT:
-            unknown = job_id is not None and not concerns
-        else:
-            unknown = not concerns and not is_result and output is None
         carries_on = awaits and "resume" in extensions
-        before = known.presence
-        if session:
-            self._keys[node] = session.registration.curve_key
-        heard = Heard(now, kind, message.incarnation_id, route, unknown, resumes=carries_on)
-        is_news = self._step(node, known, heard)
-        if self._held:
-            for body in self._held.pop(node, ()):
+        before = machine.presence
+        is_news = False
+        if not is_as_before:
+            if kind is _HEARTBEAT:
+                unknown = job_id is not None and status is None
+            else:
+                unknown = status is None and not is_result and output is None
+            known.key = session.registration.curve_key
+            heard = Heard(now, kind, message.incarnation_id, route, unknown, resumes=carries_on)
+            is_news = self._step(node, known, heard)
+            held, known.held = known.held, []
+            for body in held:
                 self._send_to(node, body)
         # A result that is said again changes nothing; with 2.x it is a node out of step, which the job deals with.
         # Where the step did anything it may have ended the job: a node that was restarted is down first.
-        tells = concerns and kind is not Kind.HEARTBEAT and (awaits or not is_result)
-        if tells and (not is_news or self._jobs.concerns(node, job_id or "")):
+        tells = status is not None and kind is not _HEARTBEAT and (awaits or not is_result)
+        if tells and (not is_news or self._jobs.status(node, job_id or "") is not None):
             self._jobs.on_message(node, message, carries_on=carries_on)
-        if known.presence is Presence.IDLE and before is not Presence.IDLE:
+        if machine.presence is Presence.IDLE and before is not Presence.IDLE:
             self._jobs.on_available(node, carries_on=carries_on)
-        elif kind is Kind.HEARTBEAT:
+        elif kind is _HEARTBEAT:
             self._still_there(node, known, extensions, now)
         if is_result:
             self._on_result(node, job_id or "")
         if output is not None:
             self._on_output(node, output)
 
-    def _is_same_peer(self, node: NodeRef, session: Session | None) -> bool:
-        return session is not None and self._keys.get(node) == session.registration.curve_key
-
-    def _still_there(self, ref: NodeRef, node: Node, extensions: frozenset[str], now: float) -> None:
+    def _still_there(self, ref: NodeRef, known: _Known, extensions: frozenset[str], now: float) -> None:
         """A node sent a heartbeat, as before."""
-        if "resume" in extensions and node.presence is Presence.IDLE:
+        if "resume" in extensions and known.machine.presence is Presence.IDLE:
             self._jobs.on_heartbeat(ref)
-            if now - self._spoken.get(ref, now) >= self._alive_seconds:
+            if known.spoken is not None and now - known.spoken >= self._alive_seconds:
                 self._send_to(ref, self._channel.encode(messages.Ack, {}))
 
     def _extensions(self, node: NodeRef) -> frozenset[str]:
         session = self._sessions.of(node)
         return session.extensions if session else _NO_EXTENSIONS
 
-    def _step(self, ref: NodeRef, node: Node, event: NodeStep) -> bool:
+    def _step(self, ref: NodeRef, known: _Known, event: NodeStep) -> bool:
         """Tell a node of an event and do what it wants; whether that was anything."""
-        before = node.presence
-        effects = step(node, event)
+        machine = known.machine
+        before = machine.presence
+        effects = step(machine, event)
         for effect in effects:
             match effect:
                 case NodeEffect.SEND_ABORT:
@@ -255,24 +261,24 @@ class NodeService:
                     self._send_to(ref, self._channel.encode(messages.Ack, {}))
                 case NodeEffect.WENT_DOWN:
                     self.log.info("Node {node} is down", node="/".join(ref))
-                    self._held.pop(ref, None)
+                    known.held.clear()
                     self._jobs.on_down(ref)
-        if node.presence is not before:
-            if node.presence is not Presence.REHAB:
+        if machine.presence is not before:
+            if machine.presence is not Presence.REHAB:
                 self._told.pop(ref, None)
             if before is _OFFLINE:
                 self.log.info("Node {node} is online", node="/".join(ref))
         return bool(effects)
 
     def _send_to(self, ref: NodeRef, body: bytes) -> None:
-        node, session = self._nodes.get(ref), self._sessions.of(ref)
-        if node is None or session is None or node.presence is _OFFLINE:
+        known, session = self._nodes.get(ref), self._sessions.of(ref)
+        if known is None or session is None or known.machine.presence is _OFFLINE:
             return
-        self._spoken[ref] = self._clock.seconds()
-        if self._keys.get(ref) == session.registration.curve_key:
-            self._channel.send(node.route, session.signer, body)
+        known.spoken = self._clock.seconds()
+        if known.key == session.registration.curve_key:
+            self._channel.send(known.machine.route, session.signer, body)
         else:
-            self._held.setdefault(ref, []).append(body)
+            known.held.append(body)
 
     def _look_at_clock(self) -> float:
         """The time; notices on the way that this process stood still, or does not keep up with what nodes say.
@@ -299,6 +305,6 @@ class NodeService:
         now = self._look_at_clock()
         if now < self._judge_from:
             return
-        for ref, node in list(self._nodes.items()):
-            if node.presence is not _OFFLINE:
-                self._step(ref, node, Check(now))
+        for ref, known in list(self._nodes.items()):
+            if known.machine.presence is not _OFFLINE:
+                self._step(ref, known, Check(now))

@@ -16,8 +16,7 @@ from pushy_protocol.keys import CurveKeyPair
 from pushy_protocol.timestamps import format_rfc1123, parse_rfc1123
 from pushy_protocol.zeromq import Connection, Context
 from pushyd.broker.zap import DOMAIN
-from pushyd.domain.node import NodeRef
-from pushyd.sessions import Sessions
+from pushyd.sessions import Session, Sessions
 
 _FRAMES = 3  # the socket's identity, header, body
 _BACKLOG = 4096  # connections that wait while a fleet reconnects at once
@@ -29,8 +28,8 @@ read of it cannot fill the memory: 10,000 nodes with a heartbeat too many each s
 _LOGGED_PEERS = 10_000  # above it the log starts anew, so that hostile peers cannot fill the memory
 _LOGGED_CHARACTERS = 200  # of a reason, for it may quote what came in
 
-OnMessage = Callable[[NodeRef, bytes, messages.NodeMessage], None]
-"""Called with the node, the identity of the socket that it speaks from, and its message."""
+OnMessage = Callable[[Session, bytes, messages.NodeMessage], None]
+"""Called with the node's session, the identity of the socket that it speaks from, and its message."""
 
 
 class Refused(Exception):
@@ -97,13 +96,13 @@ class CommandChannel:
 
     def _received(self, frames: Sequence[bytes], peer: str) -> None:
         try:
-            node, message = self._believe(frames, peer)
+            session, message = self._believe(frames, peer)
         except (Refused, envelope.EnvelopeError, messages.MessageError) as error:
             self._log_refusal(peer, str(error))
         else:
-            self._on_message(node, frames[0], message)
+            self._on_message(session, frames[0], message)
 
-    def _believe(self, frames: Sequence[bytes], peer: str) -> tuple[NodeRef, messages.NodeMessage]:
+    def _believe(self, frames: Sequence[bytes], peer: str) -> tuple[Session, messages.NodeMessage]:
         if len(frames) != _FRAMES:
             raise Refused(f"{len(frames) - 1} frames, expected 2")
         _, header, body = frames
@@ -119,7 +118,7 @@ class CommandChannel:
             raise Refused(f"its clock is off by {skew:.0f} s, at most {self._max_time_skew:.0f} are allowed")
         if (message.org, message.node) != session.node:
             raise Refused(f"it speaks for {message.org}/{message.node}")
-        return session.node, message
+        return session, message
 
     def _log_refusal(self, peer: str, reason: str) -> None:
         now = self._now()

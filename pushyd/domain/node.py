@@ -122,18 +122,17 @@ class Node:
 
     def beat(self, now: float) -> None:
         """Count a heartbeat."""
-        self.average(now)
+        if now - self._since >= self.rule.interval:
+            self.average(now)
         self._beats += 1
 
-    def beats_on(self, now: float, incarnation: str, route: bytes) -> bool:
-        """Count a heartbeat that tells nothing new, as nearly all do; False: it does, and is for :func:`step`.
+    def is_known_as(self, incarnation: str, route: bytes) -> bool:
+        """Whether it is there and was heard last in the same way, so that a message tells nothing new of the node.
 
-        It must name no job, or one that is live.
+        Nearly all do not. For :func:`step` they are a heartbeat, to be counted by :meth:`beat`, or nothing, unless
+        they are about a job that is not live, or say `aborted`.
         """
-        if incarnation != self.incarnation or route != self.route or self.presence is _OFFLINE:
-            return False
-        self.beat(now)
-        return True
+        return incarnation == self.incarnation and route == self.route and self.presence is not _OFFLINE
 
     def begin(self, event: Heard) -> None:
         """Take this message as the first one; where it is a heartbeat it counts as one."""

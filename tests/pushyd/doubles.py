@@ -452,12 +452,10 @@ class RecordingJobs:
         self.downs: list[NodeRef] = []
         self.when_down: Callable[[NodeRef], None] = lambda _: None
 
-    def concerns(self, node: NodeRef, job_id: str) -> bool:
-        return (node, job_id) in self.live
-
-    def awaits(self, node: NodeRef, job_id: str) -> bool:
-        assert (node, job_id) in self.live
-        return (node, job_id) not in self.over
+    def status(self, node: NodeRef, job_id: str) -> NodeStatus | None:
+        if (node, job_id) not in self.live:
+            return None
+        return NodeStatus.SUCCEEDED if (node, job_id) in self.over else NodeStatus.RUNNING
 
     def on_message(self, node: NodeRef, message: messages.NodeMessage, *, carries_on: bool) -> None:
         assert (node, message.job_id) in self.live

@@ -92,7 +92,7 @@ class Jobs(SynchronousTestCase):
     ) -> None:
         for name in nodes:
             node = NodeRef(organization, name)
-            assert self.live.concerns(node, job_id)
+            assert self.live.status(node, job_id) is not None
             self.live.on_message(node, said(kind, node, job_id, **fields), carries_on=carries_on)
 
     def running(self, *nodes: str, **asked: Any) -> str:
@@ -562,7 +562,7 @@ class KeepingTests(Jobs):
         self.store.hold()
         self.say(messages.Succeeded, job_id, "web1")
         assert self.live.ids() == []
-        assert not self.live.concerns(NodeRef(ORG, "web1"), job_id)
+        assert self.live.status(NodeRef(ORG, "web1"), job_id) is None
 
     def test_what_comes_late_for_it_changes_nothing(self) -> None:
         job_id = self.running("web1")
@@ -607,11 +607,11 @@ class KeepingTests(Jobs):
 class ConcernTests(Jobs):
     def test_a_live_job_concerns_its_nodes_in_its_organization(self) -> None:
         job_id = self.create("web1")
-        assert self.live.concerns(NodeRef(ORG, "web1"), job_id)
-        assert not self.live.concerns(NodeRef(ORG, "web2"), job_id)
-        assert not self.live.concerns(NodeRef("other", "web1"), job_id)
+        assert self.live.status(NodeRef(ORG, "web1"), job_id) is not None
+        assert self.live.status(NodeRef(ORG, "web2"), job_id) is None
+        assert self.live.status(NodeRef("other", "web1"), job_id) is None
         for unknown in ("", "0" * 32, job_id.upper()):
-            assert not self.live.concerns(NodeRef(ORG, "web1"), unknown)
+            assert self.live.status(NodeRef(ORG, "web1"), unknown) is None
 
     def test_another_organizations_job_is_unknown_live_or_ended(self) -> None:
         job_id = self.running("web1")
@@ -858,7 +858,7 @@ class TakeUpTests(Jobs):
         complete = self.left(JobStatus.COMPLETE, web1=Succeeded)
         assert self.take_up() == 1
         assert self.live.ids() == [running]
-        assert self.live.concerns(NodeRef(ORG, "web1"), running)
+        assert self.live.status(NodeRef(ORG, "web1"), running) is not None
         self.say(messages.Succeeded, running, "web1", carries_on=True)
         assert self.status(running) == (JobStatus.COMPLETE, {"web1": Succeeded, "web2": Succeeded})
         assert self.status(complete) == (JobStatus.COMPLETE, {"web1": Succeeded})

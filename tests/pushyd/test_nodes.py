@@ -62,13 +62,16 @@ class Nodes(SynchronousTestCase):
     def session(self, node: NodeRef, curve_key: str) -> Session:
         return self.successResultOf(begin(self.sessions.admit(node, curve_key=curve_key, version="2.0")))
 
-    def signer_of(self, node: NodeRef) -> SessionSigner:
+    def session_of(self, node: NodeRef) -> Session:
         session = self.sessions.of(node)
         assert session is not None
-        return session.signer
+        return session
+
+    def signer_of(self, node: NodeRef) -> SessionSigner:
+        return self.session_of(node).signer
 
     def hear(self, message: messages.NodeMessage, route: bytes = b"route") -> None:
-        self.service.on_message(NodeRef(message.org, message.node), route, message)
+        self.service.on_message(self.session_of(NodeRef(message.org, message.node)), route, message)
 
     def heartbeat(self, node: NodeRef = WEB1, job_id: str | None = None, **how: str) -> messages.NodeMessage:
         message: messages.NodeMessage = said(messages.NodeHeartbeat, node, job_id, **how)

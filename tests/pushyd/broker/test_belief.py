@@ -37,7 +37,7 @@ class Bench:
             context=self.context,
             keys=CurveKeyPair.make(),
             sessions=self.sessions,
-            on_message=lambda *heard: self.heard.append(heard),
+            on_message=lambda session, *heard: self.heard.append((session.node, *heard)),
             now=lambda: self.now,
             server_name="push.example.org",
             max_body_size=MAX_BODY_SIZE,

@@ -64,8 +64,8 @@ class Channels(TestCase):
         self.asked.put(key)
         return self.sessions.by_peer(key) is not None
 
-    def on_message(self, node: NodeRef, route: bytes, message: messages.NodeMessage) -> None:
-        self.heard.put((node, route, message))
+    def on_message(self, session: Session, route: bytes, message: messages.NodeMessage) -> None:
+        self.heard.put((session.node, route, message))
 
     async def admit(self, node: NodeRef, keys: CurveKeyPair) -> Session:
         return await self.sessions.admit(node, curve_key=keys.public, version="2.0")

@@ -219,17 +219,19 @@ def test_the_way_back_from_a_silence() -> None:
 @pytest.mark.parametrize("make", [never_seen, gone, lambda: node_in(REHAB), lambda: node_in(IDLE)])
 @pytest.mark.parametrize(("incarnation", "route"), [*product(["first", "second"], [b"r1", b"r2"])])
 @pytest.mark.parametrize("resumes", [False, True])
-def test_a_heartbeat_that_beats_on_is_one_that_changes_nothing_else(
-    make: Callable[[], Node], incarnation: str, route: bytes, resumes: bool
+@pytest.mark.parametrize("kind", [HEARTBEAT, OTHER])
+def test_of_a_node_that_is_known_so_a_message_tells_nothing_new(
+    make: Callable[[], Node], incarnation: str, route: bytes, resumes: bool, kind: Kind
 ) -> None:
     quick, slow = make(), make()
     before = (slow.presence, slow.incarnation, slow.route)
     now = LONG_AFTER + 1
-    effects = step(slow, heard(HEARTBEAT, now=now, incarnation=incarnation, route=route, resumes=resumes))
+    effects = step(slow, heard(kind, now=now, incarnation=incarnation, route=route, resumes=resumes))
     nothing_new = not effects and (slow.presence, slow.incarnation, slow.route) == before
-    assert quick.beats_on(now, incarnation, route) is nothing_new
+    assert quick.is_known_as(incarnation, route) is nothing_new
     if nothing_new:
+        if kind is HEARTBEAT:
+            quick.beat(now)
         for later in (now, now + 1, now + 2):
             assert quick.average(later) == slow.average(later)
-    else:
-        assert (quick.presence, quick.incarnation, quick.route) == before
+    assert (quick.presence, quick.incarnation, quick.route) == before

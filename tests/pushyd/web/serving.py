@@ -355,7 +355,9 @@ class ApiTestCase(TestCase):
     def node_says(self, name: str, kind: type[messages.NodeMessage], job_id: str | None = None, **fields: Any) -> None:
         """A message of a node, as the broker hands it on."""
         node = NodeRef(ORG, name)
-        self.nodes.on_message(node, b"route of " + name.encode(), said(kind, node, job_id, **fields))
+        session = self.sessions.of(node)
+        assert session is not None
+        self.nodes.on_message(session, b"route of " + name.encode(), said(kind, node, job_id, **fields))
 
     async def bring_up(self, *names: str) -> None:
         """Make nodes available."""
