@@ -35,6 +35,16 @@ class JsonItem(FunctionElement[str]):
     inherit_cache = True
 
 
+class JsonTexts(FunctionElement[Any]):
+    """The texts in a JSON array (:func:`encode_texts`), as rows: `position` from 0, and `value`.
+
+    A third of the work that :class:`JsonRows` are, which are taken apart once for each of their items.
+    """
+
+    name = "json_texts"
+    inherit_cache = True
+
+
 class JsonTable(FunctionElement[str]):
     """An aggregate: the given columns of all rows as a text, a JSON array of arrays; null or empty without rows."""
 
@@ -56,6 +66,11 @@ def encode_rows(rows: Iterable[Sequence[str | int | None]]) -> str:
     return msgspec.json.encode(
         [[escape(item) if isinstance(item, str) else item for item in row] for row in rows]
     ).decode()
+
+
+def encode_texts(texts: Iterable[str]) -> str:
+    """The parameter of :class:`JsonTexts`."""
+    return msgspec.json.encode([escape(text) for text in texts]).decode()
 
 
 Insert = sqlite.Insert | postgresql.Insert
@@ -84,6 +99,19 @@ def _sqlite_item(element: JsonItem, compiler: SQLCompiler, **options: Any) -> st
 def _postgresql_item(element: JsonItem, compiler: SQLCompiler, **options: Any) -> str:
     value, index = (compiler.process(clause, **options) for clause in element.clauses)
     return f"({value} ->> {index})"
+
+
+@compiles(JsonTexts, "sqlite")
+def _sqlite_texts(element: JsonTexts, compiler: SQLCompiler, **options: Any) -> str:
+    texts = f"json_each({compiler.process(element.clauses, **options)})"
+    return f"(SELECT key AS position, atom AS value FROM {texts})"  # noqa: S608 - of a compiled clause
+
+
+@compiles(JsonTexts, "postgresql")
+def _postgresql_texts(element: JsonTexts, compiler: SQLCompiler, **options: Any) -> str:
+    texts = f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSON))"
+    numbered = f"{texts} WITH ORDINALITY AS texts (text, number)"
+    return f"(SELECT number - 1 AS position, text AS value FROM {numbered})"  # noqa: S608 - of a compiled clause
 
 
 @compiles(JsonTable, "sqlite")

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from pushy_protocol.states import JobStatus, NodeStatus
 from pushyd.domain.job import JobSpec
-from pushyd.store.bulk import INSERTS, Insert, JsonItem, JsonRows, JsonTable, encode_rows
+from pushyd.store.bulk import INSERTS, Insert, JsonItem, JsonRows, JsonTable, JsonTexts, encode_rows, encode_texts
 from pushyd.store.changes import coalesce
 from pushyd.store.interface import (
     AbortRequest,
@@ -74,17 +74,18 @@ def create_job(connection: Connection, spec: JobSpec) -> None:
             "file": spec.file,
         },
     ).scalar_one()
-    connection.execute(_INSERT_NODES, {"seq": seq, "rows": encode_rows(enumerate(spec.nodes))})
+    connection.execute(_INSERT_NODES, {"seq": seq, "names": encode_texts(spec.nodes)})
     if spec.capture:
         begin_job(connection, seq, spec.output_limit, live=spec.live)
 
 
+_names = JsonTexts(bindparam("names", type_=Text())).table_valued("position", "value", name="names")
 _INSERT_NODES = insert(job_nodes).from_select(
     ["job", "position", "node", "status"],
     select(
         bindparam("seq", type_=job_nodes.c.job.type),
-        cast(_items[0], Integer),
-        _items[1],
+        _names.c.position,
+        _names.c.value,
         bindparam("status", NodeStatus.NEW, type_=Text()),
     ),
 )
