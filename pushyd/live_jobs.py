@@ -269,10 +269,11 @@ class LiveJobs:
             if type(effect) is NodeChanged:
                 node, status = effect
                 told = said if node == who else NO_DETAIL
-                if status in _EXPLAINED and not told.reason:
+                reason = told.reason
+                if status in _EXPLAINED and not reason:
                     reports = _reports(effects) if reports is None else reports
-                    told = told._replace(reason=reports.get(node))
-                self._node_changed(live, node, status, told)
+                    reason = reports.get(node)
+                self._node_changed(live, node, status, told, reason)
             elif type(effect) is Emit:
                 self._feeds.emit(job.spec, effect, said if effect.node == who else NO_DETAIL)
             else:
@@ -280,7 +281,7 @@ class LiveJobs:
         if job.ended:
             _ = background(self._forget(live), self.log, "An ended job stays in memory")
 
-    def _node_changed(self, live: _Live, node: str, status: NodeStatus, said: NodeDetail) -> None:
+    def _node_changed(self, live: _Live, node: str, status: NodeStatus, said: NodeDetail, reason: str | None) -> None:
         spec = live.job.spec
         before = detail = live.details.get(node, NO_DETAIL)
         if status is NodeStatus.RUNNING:
@@ -288,7 +289,7 @@ class LiveJobs:
         elif status in TERMINAL_NODE_STATUSES:
             self._parts.end(spec.id, NodeRef(spec.organization, node))
             detail = live.details[node] = NodeDetail(
-                reason=said.reason if status in _EXPLAINED else None,
+                reason=reason,
                 exit_status=said.exit_status,
                 signal=said.signal,
                 started_at=before.started_at,
