@@ -28,7 +28,7 @@ from pushyd.domain.node import (
 )
 from pushyd.sessions import Session, Sessions
 
-_OFFLINE, _HEARTBEAT = Presence.OFFLINE, Kind.HEARTBEAT  # looked up for every message
+_OFFLINE = Presence.OFFLINE
 _RESULTS = (messages.Succeeded, messages.Failed, messages.Aborted)
 _KINDS: Mapping[type, Kind] = {messages.NodeHeartbeat: Kind.HEARTBEAT, messages.Aborted: Kind.ABORTED}
 _NO_EXTENSIONS: frozenset[str] = frozenset()
@@ -193,26 +193,22 @@ class NodeService:
         machine = known.machine
         status = None if job_id is None else self._jobs.status(node, job_id)
         now = self._clock.seconds()
-        kind = _KINDS.get(type(message), Kind.OTHER)
         # Nearly all that comes in tells nothing new of the node itself; this must cost little.
-        is_as_before = (
-            (status is not None or (job_id is None and kind is _HEARTBEAT))
-            and kind is not Kind.ABORTED
-            and known.key == session.registration.curve_key
-            and machine.is_known_as(message.incarnation_id, route)
-        )
-        if is_as_before and kind is _HEARTBEAT:
+        is_known = known.key == session.registration.curve_key and machine.is_known_as(message.incarnation_id, route)
+        if is_known and type(message) is messages.NodeHeartbeat and (status is not None or job_id is None):
             machine.beat(now)
-            self._still_there(node, known, extensions, now)
+            if "resume" in extensions:
+                self._still_there(node, known, now)
             return
+        kind = _KINDS.get(type(message), Kind.OTHER)
         output = message if isinstance(message, messages.Output) and "output" in extensions else None
         awaits = status is not None and status not in TERMINAL_NODE_STATUSES
         is_result = job_id is not None and "results" in extensions and isinstance(message, _RESULTS)
         carries_on = awaits and "resume" in extensions
         before = machine.presence
         is_news = False
-        if not is_as_before:
-            if kind is _HEARTBEAT:
+        if not (is_known and status is not None and kind is Kind.OTHER):
+            if kind is Kind.HEARTBEAT:
                 unknown = job_id is not None and status is None
             else:
                 unknown = status is None and not is_result and output is None
@@ -224,21 +220,21 @@ class NodeService:
                 self._send_to(node, body)
         # A result that is said again changes nothing; with 2.x it is a node out of step, which the job deals with.
         # Where the step did anything it may have ended the job: a node that was restarted is down first.
-        tells = status is not None and kind is not _HEARTBEAT and (awaits or not is_result)
+        tells = status is not None and kind is not Kind.HEARTBEAT and (awaits or not is_result)
         if tells and (not is_news or self._jobs.status(node, job_id or "") is not None):
             self._jobs.on_message(node, message, carries_on=carries_on)
         if machine.presence is Presence.IDLE and before is not Presence.IDLE:
             self._jobs.on_available(node, carries_on=carries_on)
-        elif kind is _HEARTBEAT:
-            self._still_there(node, known, extensions, now)
+        elif kind is Kind.HEARTBEAT and "resume" in extensions:
+            self._still_there(node, known, now)
         if is_result:
             self._on_result(node, job_id or "")
         if output is not None:
             self._on_output(node, output)
 
-    def _still_there(self, ref: NodeRef, known: _Known, extensions: frozenset[str], now: float) -> None:
-        """A node sent a heartbeat, as before."""
-        if "resume" in extensions and known.machine.presence is Presence.IDLE:
+    def _still_there(self, ref: NodeRef, known: _Known, now: float) -> None:
+        """A node whose agent speaks 3.0 sent a heartbeat, as before."""
+        if known.machine.presence is Presence.IDLE:
             self._jobs.on_heartbeat(ref)
             if known.spoken is not None and now - known.spoken >= self._alive_seconds:
                 self._send_to(ref, self._channel.encode(messages.Ack, {}))

@@ -18,7 +18,6 @@ from pushy_protocol.zeromq import Connection, Context
 from pushyd.broker.zap import DOMAIN
 from pushyd.sessions import Session, Sessions
 
-_FRAMES = 3  # the socket's identity, header, body
 _BACKLOG = 4096  # connections that wait while a fleet reconnects at once
 _UNACKNOWLEDGED = 60_000  # milliseconds
 _LOG_SECONDS = 60.0
@@ -103,9 +102,10 @@ class CommandChannel:
             self._on_message(session, frames[0], message)
 
     def _believe(self, frames: Sequence[bytes], peer: str) -> tuple[Session, messages.NodeMessage]:
-        if len(frames) != _FRAMES:
-            raise Refused(f"{len(frames) - 1} frames, expected 2")
-        _, header, body = frames
+        try:
+            _, header, body = frames
+        except ValueError:
+            raise Refused(f"{len(frames) - 1} frames, expected 2") from None
         if len(body) > self._max_body_size:
             raise Refused(f"a body of {len(body)} bytes, at most {self._max_body_size} are allowed")
         session = self._sessions.by_peer(peer)

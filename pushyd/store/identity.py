@@ -7,7 +7,7 @@ Here is what authentication and authorization need, and making the first of each
 import json
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, desc, func, insert, literal, select, true, union_all
 
 from pushyd.store.bulk import INSERTS, Insert
 from pushyd.store.interface import DEFAULT_KEY, Organization, Registration, StoredGroup, StoredPrincipal
@@ -22,6 +22,7 @@ from pushyd.store.schema import (
     user_keys,
     users,
 )
+from pushyd.store.text import AnyText
 
 
 def read_organization(connection: Connection, name: str) -> Organization | None:
@@ -49,36 +50,38 @@ def create_organization(connection: Connection, name: str, guid: str, full_name:
 
 def read_principals(connection: Connection, organization: str, name: str) -> Sequence[StoredPrincipal]:
     """The user and the client of a name, each with its keys by their names' order."""
-    principals = []
-    user_rows = connection.execute(
-        select(user_keys.c.public_key, associations.c.organization)
-        .select_from(users)
-        .outerjoin(user_keys, user_keys.c.user_name == users.c.name)
-        .outerjoin(
-            associations,
-            (associations.c.user_name == users.c.name) & (associations.c.organization == organization),
-        )
-        .where(users.c.name == name)
-        .order_by(user_keys.c.name)
-    ).all()
-    if user_rows:
-        keys = tuple(row.public_key for row in user_rows if row.public_key is not None)
-        associated = user_rows[0].organization is not None
-        principals.append(StoredPrincipal(name=name, kind="user", public_keys=keys, associated=associated))
-    client_rows = connection.execute(
-        select(client_keys.c.public_key)
-        .select_from(clients)
-        .outerjoin(
-            client_keys,
-            (client_keys.c.organization == clients.c.organization) & (client_keys.c.client == clients.c.name),
-        )
-        .where(clients.c.organization == organization, clients.c.name == name)
-        .order_by(client_keys.c.name)
-    ).all()
-    if client_rows:
-        keys = tuple(row.public_key for row in client_rows if row.public_key is not None)
-        principals.append(StoredPrincipal(name=name, kind="client", public_keys=keys, associated=True))
-    return principals
+    keys: dict[tuple[str, bool], list[str]] = {}
+    for kind, associated, public_key, _ in connection.execute(_PRINCIPALS, {"of": organization, "called": name}):
+        of_one = keys.setdefault((kind, associated), [])
+        if public_key is not None:
+            of_one.append(public_key)
+    return [
+        StoredPrincipal(name=name, kind=kind, public_keys=tuple(of_one), associated=associated)
+        for (kind, associated), of_one in keys.items()
+    ]
+
+
+# One statement, and made once: of a fleet that comes online each node asks for it.
+_of, _called = bindparam("of", type_=AnyText()), bindparam("called", type_=AnyText())
+_PRINCIPALS = union_all(
+    select(
+        literal("user").label("kind"),
+        associations.c.organization.is_not(None).label("associated"),
+        user_keys.c.public_key,
+        user_keys.c.name.label("key"),
+    )
+    .select_from(users)
+    .outerjoin(user_keys, user_keys.c.user_name == users.c.name)
+    .outerjoin(associations, (associations.c.user_name == users.c.name) & (associations.c.organization == _of))
+    .where(users.c.name == _called),
+    select(literal("client"), true(), client_keys.c.public_key, client_keys.c.name)
+    .select_from(clients)
+    .outerjoin(
+        client_keys,
+        (client_keys.c.organization == clients.c.organization) & (client_keys.c.client == clients.c.name),
+    )
+    .where(clients.c.organization == _of, clients.c.name == _called),
+).order_by(desc("kind"), "key")
 
 
 def create_user(
