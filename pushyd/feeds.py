@@ -52,6 +52,7 @@ class Feed:
         self._dropped = 0
         self._last = 0  # microseconds since the epoch, of the last event
         self._readers: dict[Deferred[None], None] = {}  # an ordered set
+        self._was_read = (0, 0, b"")  # last: from where to where, and the text
         self.closed = False
         self.changes = 0
         """How many times there was something new."""
@@ -133,8 +134,12 @@ class Feed:
 
     def read(self, place: int, limit: int) -> bytes:
         """At most `limit` events from a place that is not before :attr:`begin`."""
-        start = place - self._dropped
-        return b"".join(self._events[start : start + limit])
+        stop = min(place + limit, self.end)
+        # Readers come in turn, and most of them for what the one before them got.
+        if self._was_read[:2] != (place, stop):
+            text = b"".join(self._events[place - self._dropped : stop - self._dropped])
+            self._was_read = (place, stop, text)
+        return self._was_read[2]
 
     async def changed(self) -> None:
         """Return when something has happened, or nothing more will."""
