@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import attrs
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
@@ -387,6 +389,24 @@ def _summary(job: StoredJob) -> JobSummary:
         capture=spec.capture,
         file_specified=spec.file is not None,
     )
+
+
+class OneTurn(Clock):
+    """Makes in one turn the calls that were planned before it for now, as a reactor does; Clock makes theirs too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.planned: list[Callable[[], object]] = []
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> IDelayedCall:  # noqa: A002
+        if delay == 0:
+            self.planned.append(callable)
+        return super().callLater(delay, callable, *args, **kw)
+
+    def turn(self) -> None:
+        planned, self.planned = self.planned, []
+        for call in planned:
+            call()
 
 
 # The neighbours of a service

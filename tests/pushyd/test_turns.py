@@ -1,31 +1,10 @@
 """Turns: some in each turn of the reactor, in order, and none for who is gone."""
 
-from collections.abc import Callable
-from typing import Any
-
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pushyd.turns import AT_ONCE, Turns
-
-
-class OneTurn(Clock):
-    """Makes in one turn the calls that were planned before it, as a reactor does; Clock makes those they plan too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.planned: list[Callable[[], object]] = []
-
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> IDelayedCall:  # noqa: A002
-        self.planned.append(callable)
-        return super().callLater(delay, callable, *args, **kw)
-
-    def turn(self) -> None:
-        planned, self.planned = self.planned, []
-        for call in planned:
-            call()
+from tests.pushyd.doubles import OneTurn
 
 
 class TurnsTest(SynchronousTestCase):
