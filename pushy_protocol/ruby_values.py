@@ -152,6 +152,7 @@ class _Surroundings:
     variables: dict[str, Setting] = field(factory=dict)
 
 
+_SPACES = " \t\r\f\v"  # Ruby's; what Python strips is more
 _PREFIXES = {"Chef::Config", "PushyClient::Config"}
 _OPENERS = {"if", "unless", "case", "while", "until", "for", "begin", "def", "class", "module"}
 _LOOPS = {"while", "until", "for"}
@@ -332,7 +333,7 @@ class _Reader:
             before = token
             self._at += 1
         last_line = self._last_line() if self._now.kind is Kind.END else self._now.line
-        return Skipped(line=first.line, last_line=last_line, text=self._lines[first.line - 1].strip())
+        return Skipped(line=first.line, last_line=last_line, text=self._lines[first.line - 1].strip(_SPACES))
 
     def _goes_on(self, before: Token | None) -> bool:
         """Whether the line ends (with `before`) in an operator, or the next one begins with a dot."""
@@ -345,7 +346,7 @@ class _Reader:
         return goes_on
 
     def _last_line(self) -> int:
-        filled = [number for number, line in enumerate(self._lines, 1) if line.strip()]
+        filled = [number for number, line in enumerate(self._lines, 1) if line.strip(_SPACES)]
         return filled[-1] if filled else 1
 
     def _forget(self, name: Token) -> None:

@@ -57,7 +57,7 @@ class Jobs(Protocol):
         """The node's status in a job; None where that is not live, or the node is none of its nodes."""
 
     def on_message(self, node: NodeRef, message: messages.NodeMessage, *, carries_on: bool) -> None:
-        """A message of a node about a live job of its; its agent may `carries_on` after an interruption."""
+        """A message of a node of a live job, about that; its agent may `carries_on` after an interruption."""
 
     def on_available(self, node: NodeRef, *, carries_on: bool) -> None:
         """The node is available: it carries on with what it did, or does nothing after a rehab."""

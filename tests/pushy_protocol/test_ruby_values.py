@@ -424,6 +424,7 @@ def check_reading(text: str, reading: Reading) -> None:
 
 
 @given(text=soup)
+@example("\n\u2028")  # no space to Ruby, though to Python
 @example("x <<~A")
 @example("x <<~A\n")
 @example("=begin")
