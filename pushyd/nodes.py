@@ -302,5 +302,5 @@ class NodeService:
         if now < self._judge_from:
             return
         for ref, known in list(self._nodes.items()):
-            if known.machine.presence is not _OFFLINE:
+            if known.machine.is_silent(now):
                 self._step(ref, known, Check(now))

@@ -112,13 +112,16 @@ class Node:
         Whole intervals that have passed are folded in when somebody asks, so that a node costs nothing in between.
         """
         rule = self.rule
-        passed = int((now - self._since) / rule.interval)
-        if passed > 0:
+        if (passed := int((now - self._since) / rule.interval)) > 0:
             keep = (rule.window - 1) / rule.window
             self._average = min(1.0, self._average * keep + self._beats / rule.window) * keep ** (passed - 1)
             self._beats = 0
             self._since += passed * rule.interval
         return self._average
+
+    def is_silent(self, now: float) -> bool:
+        """Whether it is there as far as is known, but sends too few heartbeats; :class:`Check` finds it down."""
+        return self.presence is not _OFFLINE and self.average(now) < self.rule.threshold
 
     def beat(self, now: float) -> None:
         """Count a heartbeat."""
@@ -151,7 +154,7 @@ def step(node: Node, event: NodeStep) -> list[NodeEffect]:
         case RehabTimer():
             return [NodeEffect.SEND_ABORT] if node.presence is Presence.REHAB else []
         case Check(now):
-            if node.presence is Presence.OFFLINE or node.average(now) >= node.rule.threshold:
+            if not node.is_silent(now):
                 return []
             node.presence = Presence.OFFLINE
             return [NodeEffect.WENT_DOWN]
