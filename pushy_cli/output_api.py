@@ -61,15 +61,21 @@ class OutputServer:
     def __init__(self, transport: Requester) -> None:
         self._transport = transport
 
-    async def output(self, job_id: str, node: str, channel: str) -> bytes | None:
+    async def output(
+        self, job_id: str, node: str, channel: str, on_problem: Callable[[str], None] = lambda text: None
+    ) -> bytes | None:
         """What a node of a job wrote, or None where nothing was captured.
 
         :param channel: ``stdout`` or ``stderr``
+        :param on_problem: called where some of it is missing, with the reason
         """
         try:
-            return await self._transport.request("GET", _path(job_id, node, channel), accept=OCTETS)
+            answer = await self._transport.exchange("GET", _path(job_id, node, channel), accept=OCTETS)
         except NotFound:
             return None
+        if problem := answer.headers.get(_PROBLEM):
+            on_problem(problem)
+        return answer.body
 
     async def read(
         self,

@@ -89,12 +89,25 @@ async def fetch_output(
         if nodes and set(nodes) == set(captured.nodes_with_output(job)):
             with suppress(NotOffered):
                 return await _fetch_groups(session, job, channel, lambda done: on_progress(done, len(nodes)))
-        channels = captured.CHANNELS if channel is None else (channel,)
-        return await captured.fetch(
-            session.outputs, job.id, nodes, channels, at_once=CONNECTIONS, on_progress=on_progress
+        missing: dict[tuple[str, str], list[str]] = {}
+        texts = await captured.fetch(
+            session.outputs,
+            job.id,
+            nodes,
+            captured.CHANNELS if channel is None else (channel,),
+            at_once=CONNECTIONS,
+            on_progress=on_progress,
+            on_problem=lambda node, channel, problem: missing.setdefault((channel, problem), []).append(node),
         )
+        for (of_channel, problem), of_nodes in missing.items():
+            _tell_missing(session, of_channel, of_nodes, problem)
+        return texts
     finally:
         console.live("")
+
+
+def _tell_missing(session: Session, channel: str, nodes: Sequence[str], problem: str) -> None:
+    session.console.note(f"Some {channel} of {fold(nodes)} is missing: {render.plain(problem)}.")
 
 
 def show_output(session: Session, texts: captured.Captured, view: View) -> bool:
@@ -126,8 +139,7 @@ async def _fetch_groups(
     for group in groups:
         texts[group.channel].setdefault(bytes(group.text), []).extend(group.nodes)
         if group.problem:
-            told = f"Some {group.channel} of {fold(group.nodes)} is missing: {render.plain(group.problem)}."
-            session.console.note(told)
+            _tell_missing(session, group.channel, group.nodes, group.problem)
     return texts
 
 

@@ -295,6 +295,7 @@ class PushServer:
                 return self._follow(request, self.follows[node, channel].popleft())
             case ["jobs", job_id, "output", node, channel] if (node, channel) in self.outputs and job_id in self.jobs:
                 request.setHeader("content-type", "application/octet-stream")
+                self._tell_problem(request)
                 return self.outputs[node, channel]
             case ["node_states"]:
                 return json.dumps([self._node(name) for name in self.node_states]).encode()
@@ -317,13 +318,16 @@ class PushServer:
             lines.append({"offset": 1, "data": base64.b64encode(text[1:]).decode()})
         return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
 
+    def _tell_problem(self, request: Any) -> None:
+        if self.problem:
+            request.setHeader("x-pushy-output-problem", self.problem)
+
     def _follow(self, request: Any, follow: Follow) -> Any:
         wanted = request.getHeader("range")
         self.ranges.append(wanted)
         request.setHeader("content-type", "application/octet-stream")
         request.setHeader("x-pushy-output-bytes", "0")
-        if self.problem:
-            request.setHeader("x-pushy-output-problem", self.problem)
+        self._tell_problem(request)
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
         if start:
             request.setResponseCode(206)

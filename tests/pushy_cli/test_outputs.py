@@ -136,6 +136,13 @@ class OutputTests(ProgramTestCase):
         assert result.out == "b"
         assert (await self.run_pushy("job", "output", OLD_ID, "--tail", "0")).err == "There is no output.\n"
 
+    async def test_what_is_missing_of_some_nodes_is_told(self) -> None:
+        self.server.problem = "the disk is full"
+        result = await self.run_pushy("job", "output", OLD_ID, "web1", "web2", "--channel", "stdout")
+        assert result.err == "Some stdout of web[1-2] is missing: the disk is full.\n"
+        result = await self.run_pushy("job", "output", OLD_ID, "web1", "--tail", "1", "--channel", "stdout")
+        assert (result.out, result.err) == ("3\n", "Some stdout of web1 is missing: the disk is full.\n")
+
     async def test_answers_that_are_none(self) -> None:
         for body in (b"[]\n", b'{"data": "x"}\n', b'{"offset": 0, "data": ""}\n', b"{\n"):
             self.server.faults.extend([None, Fault(status=200, body=body)])
