@@ -13,8 +13,10 @@ class Parts:
 
     def begin(self, job_id: str, nodes: Iterable[NodeRef]) -> None:
         """A job waits for these nodes."""
+        alone = (job_id,)  # one for all of them: a job may have ten thousand nodes
         for node in nodes:
-            self._jobs[node] = (*self._jobs.get(node, ()), job_id)
+            others = self._jobs.get(node)
+            self._jobs[node] = (*others, job_id) if others else alone
 
     def end(self, job_id: str, node: NodeRef) -> None:
         """It waits for this one no more."""
