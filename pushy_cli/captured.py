@@ -39,13 +39,13 @@ async def fetch(
     *,
     at_once: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-    on_problem: Callable[[str, str, str], None] = lambda node, channel, problem: None,
+    on_problem: Callable[[Sequence[str], str, str], None] = lambda nodes, channel, problem: None,
 ) -> Captured:
     """What those nodes wrote; equal texts are kept once, so that thousands of equal nodes need no more room than one.
 
     :param at_once: how many are asked for at the same time
     :param on_progress: called with how many are done, of how many
-    :param on_problem: called with a node and a channel of which some is missing, and the reason
+    :param on_problem: called with nodes and a channel of which some is missing, and the reason
     :raise CliError: one of them cannot be fetched.
     """
     texts: dict[str, dict[bytes, list[str]]] = {channel: {} for channel in channels}
@@ -54,7 +54,7 @@ async def fetch(
 
     async def fetch_one(node: str, channel: str) -> None:
         nonlocal done
-        text = await server.output(job_id, node, channel, partial(on_problem, node, channel))
+        text = await server.output(job_id, node, channel, partial(on_problem, [node], channel))
         done += 1
         on_progress(done, len(asked))
         if text is not None:

@@ -14,6 +14,7 @@ from pushy_cli import captured, render
 from pushy_cli.errors import NotOffered, UnknownJob
 from pushy_cli.folding import fold
 from pushy_cli.jobs import SUCCEEDED, nodes_of, resolve_id
+from pushy_cli.missing import Missing
 from pushy_cli.output_api import Group
 from pushy_cli.output_text import View, blocks, last_lines
 from pushy_cli.saving import save
@@ -89,7 +90,7 @@ async def fetch_output(
         if nodes and set(nodes) == set(captured.nodes_with_output(job)):
             with suppress(NotOffered):
                 return await _fetch_groups(session, job, channel, lambda done: on_progress(done, len(nodes)))
-        missing: dict[tuple[str, str], list[str]] = {}
+        missing = Missing()
         texts = await captured.fetch(
             session.outputs,
             job.id,
@@ -97,17 +98,12 @@ async def fetch_output(
             captured.CHANNELS if channel is None else (channel,),
             at_once=CONNECTIONS,
             on_progress=on_progress,
-            on_problem=lambda node, channel, problem: missing.setdefault((channel, problem), []).append(node),
+            on_problem=missing.add,
         )
-        for (of_channel, problem), of_nodes in missing.items():
-            _tell_missing(session, of_channel, of_nodes, problem)
+        missing.tell(console)
         return texts
     finally:
         console.live("")
-
-
-def _tell_missing(session: Session, channel: str, nodes: Sequence[str], problem: str) -> None:
-    session.console.note(f"Some {channel} of {fold(nodes)} is missing: {render.plain(problem)}.")
 
 
 def show_output(session: Session, texts: captured.Captured, view: View) -> bool:
@@ -136,10 +132,12 @@ async def _fetch_groups(
     texts: dict[str, dict[bytes, list[str]]] = {
         name: {} for name in (captured.CHANNELS if channel is None else (channel,))
     }
+    missing = Missing()
     for group in groups:
         texts[group.channel].setdefault(bytes(group.text), []).extend(group.nodes)
         if group.problem:
-            _tell_missing(session, group.channel, group.nodes, group.problem)
+            missing.add(group.nodes, group.channel, group.problem)
+    missing.tell(session.console)
     return texts
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from pushy_cli import captured, render
 from pushy_cli.errors import ConfigurationError, NotFound
+from pushy_cli.missing import Missing
 from pushy_cli.output_api import Served
 from pushy_cli.session import Session
 from pushy_cli.transport import CONNECTIONS
@@ -28,13 +29,20 @@ async def save(
     """
     console = session.console
     written: list[str] = []
+    missing = Missing()
     asked = list(product(nodes, channels))
 
     async def save_one(node: str, channel: str) -> None:
         path = directory / file_name(node) / channel
         file = _File(path)
+
+        def begin(served: Served) -> Callable[[bytes], None]:
+            if served.problem:
+                missing.add([node], channel, served.problem)
+            return file.begin()
+
         try:
-            await session.outputs.read(job_id, node, channel, file.begin, silence=SILENCE)
+            await session.outputs.read(job_id, node, channel, begin, silence=SILENCE)
             file.close()
         except NotFound:
             return
@@ -52,6 +60,7 @@ async def save(
         await captured.several(CONNECTIONS, (save_one(*one) for one in asked))
     finally:
         console.live("")
+    missing.tell(console)
     return sorted(written)
 
 
@@ -68,7 +77,8 @@ class _File:
         self._path = path
         self._file: BinaryIO | None = None
 
-    def begin(self, _served: Served) -> Callable[[bytes], None]:
+    def begin(self) -> Callable[[bytes], None]:
+        """Begin anew; what takes its bytes."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         file = self._file = self._path.open("wb")
 

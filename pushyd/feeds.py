@@ -29,6 +29,8 @@ _SECOND = "%Y-%m-%d %H:%M:%S"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JOB = "job"  # the prefix of the ids
 _END = b"\n\n"
+_NOTHING_READ = (0, 0, b"")
+_SHARED_BYTES = 256 * 1024  # of a text that is held for the next reader
 _SUCCESS = "success"
 _EXPLAINED = {FeedEvent.QUORUM_VOTE, FeedEvent.RUN_COMPLETE}
 _OF_ORGANIZATION = {FeedEvent.START, FeedEvent.JOB_COMPLETE}
@@ -52,7 +54,7 @@ class Feed:
         self._dropped = 0
         self._last = 0  # microseconds since the epoch, of the last event
         self._readers: dict[Deferred[None], None] = {}  # an ordered set
-        self._was_read = (0, 0, b"")  # last: from where to where, and the text
+        self._was_read = _NOTHING_READ  # last: from where to where, and the text
         self.closed = False
         self.changes = 0
         """How many times there was something new."""
@@ -100,6 +102,7 @@ class Feed:
         count = bisect_left(self._times, time)
         if count:
             del self._events[:count], self._times[:count]
+            self._was_read = _NOTHING_READ
             self._dropped += count
 
     def place_after(self, event_id: str) -> int | None:
@@ -136,10 +139,12 @@ class Feed:
         """At most `limit` events from a place that is not before :attr:`begin`."""
         stop = min(place + limit, self.end)
         # Readers come in turn, and most of them for what the one before them got.
-        if self._was_read[:2] != (place, stop):
-            text = b"".join(self._events[place - self._dropped : stop - self._dropped])
+        if self._was_read[:2] == (place, stop):
+            return self._was_read[2]
+        text = b"".join(self._events[place - self._dropped : stop - self._dropped])
+        if len(text) <= _SHARED_BYTES:
             self._was_read = (place, stop, text)
-        return self._was_read[2]
+        return text
 
     async def changed(self) -> None:
         """Return when something has happened, or nothing more will."""

@@ -194,7 +194,11 @@ class NodeService:
         status = None if job_id is None else self._jobs.status(node, job_id)
         now = self._clock.seconds()
         # Nearly all that comes in tells nothing new of the node itself; this must cost little.
-        is_known = known.key == session.registration.curve_key and machine.is_known_as(message.incarnation_id, route)
+        is_known = (
+            known.key == session.registration.curve_key
+            and not known.held
+            and machine.is_known_as(message.incarnation_id, route)
+        )
         if is_known and type(message) is messages.NodeHeartbeat and (status is not None or job_id is None):
             machine.beat(now)
             if "resume" in extensions:

@@ -93,7 +93,9 @@ class HeartbeatRule:
 
 
 class Node:
-    """A node's presence and the average of its heartbeats. Changed by :func:`step` only."""
+    """A node's presence and the average of its heartbeats. Changed by :func:`step`, and by :meth:`beat` for a heartbeat
+    that tells nothing new (:meth:`is_known_as`).
+    """
 
     __slots__ = ("_average", "_beats", "_since", "incarnation", "presence", "route", "rule")
 

@@ -93,8 +93,9 @@ class FeedRoutes:
                 text = feed.read(place, _AT_ONCE)
                 place = stop
                 await body.send(text)
-                # A thousand connections may take more at once: what nodes say is read in between.
-                await self.turns.mine()
+                if place < feed.end:
+                    # A thousand connections may take more at once: what nodes say is read in between.
+                    await self.turns.mine()
             else:
                 await self._changed(body, feed)
 

@@ -142,6 +142,12 @@ class OutputTests(ProgramTestCase):
         assert result.err == "Some stdout of web[1-2] is missing: the disk is full.\n"
         result = await self.run_pushy("job", "output", OLD_ID, "web1", "--tail", "1", "--channel", "stdout")
         assert (result.out, result.err) == ("3\n", "Some stdout of web1 is missing: the disk is full.\n")
+        result = await self.run_pushy("job", "output", OLD_ID, *WEB, "--to-dir", str(self.home / "out"))
+        assert result.out == "Wrote 4 files.\n"
+        assert result.err.splitlines() == [
+            "Some stdout of web[1-3] is missing: the disk is full.",
+            "Some stderr of web3 is missing: the disk is full.",
+        ]
 
     async def test_answers_that_are_none(self) -> None:
         for body in (b"[]\n", b'{"data": "x"}\n', b'{"offset": 0, "data": ""}\n', b"{\n"):

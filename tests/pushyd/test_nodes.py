@@ -151,7 +151,7 @@ class SendingTests(Nodes):
         first, second = self.channel.take()
         assert [first.route, second.route] == [b"web1", b"web2"]
         assert first.body == second.body
-        assert first.signer is not second.signer
+        assert first.signer.sign(b"") != second.signer.sign(b"")
         command = messages.decode_from_server(first.body)
         assert isinstance(command, messages.Commit)
         assert (command.job_id, command.command) == (JOB, "true")
@@ -316,6 +316,16 @@ class NewKeyTests(Nodes):
         assert {each.signer for each in sent} == {self.signer_of(WEB1)}
         self.hear(self.heartbeat(), route=b"new")
         assert self.channel.take() == []
+
+    def test_once_it_has_the_old_one_again_what_waited_is_sent_with_the_next_message(self) -> None:
+        for say in (self.heartbeat(job_id=JOB), said(messages.AckRun, WEB1, JOB)):
+            self.jobs.live = {(WEB1, JOB)}
+            self.session(WEB1, "9" * 40)
+            self.order()
+            self.session(WEB1, "0" * 40)
+            self.channel.take()
+            self.hear(say, route=b"web1")
+            assert self.channel.take_kinds() == [messages.Run]
 
     def test_all_of_it_in_its_order(self) -> None:
         for kind, fields in ((messages.Commit, {"job_id": JOB, "command": "true"}), (messages.Run, {"job_id": JOB})):

@@ -9,6 +9,7 @@ from twisted.internet.defer import DeferredQueue
 from twisted.internet.task import Clock
 
 from pushy_protocol import messages
+from pushy_protocol.envelope import SessionSigner
 from pushy_protocol.keys import CurveKeyPair
 from pushy_protocol.timestamps import format_rfc1123
 from pushy_protocol.zeromq import Connection, Context
@@ -39,7 +40,7 @@ def body_of(node: NodeRef, *, now: float = NOW, **fields: Any) -> bytes:
 
 def signed(session: Session, body: bytes) -> Frames:
     """Header and body, as a node sends them."""
-    return [session.signer.sign(body), body]
+    return [SessionSigner(session.session_key).sign(body), body]
 
 
 @frozen

@@ -101,7 +101,7 @@ class Admission(Channels):
         body = self.channel.encode(messages.Ack, {})
         assert self.channel.send(route, session.signer, body)
         header, received = await peer.received.get()
-        session.signer.verify(header, received)
+        envelope.SessionSigner(session.session_key).verify(header, received)
         assert isinstance(messages.decode_from_server(received), messages.Ack)
 
     async def test_a_peer_that_is_not_read_has_to_wait(self) -> None:
@@ -374,7 +374,7 @@ class Sending(Channels):
             self.channel.send(route, session.signer, self.channel.encode(messages.Run, {"job_id": peer.node[0]}))
         for peer, session in ((first, first_session), (second, second_session)):
             header, body = await peer.received.get()
-            session.signer.verify(header, body)
+            envelope.SessionSigner(session.session_key).verify(header, body)
             assert messages.decode_from_server(body).job_id == peer.node[0]
 
     def test_after_the_end_a_send_says_so(self) -> None:
