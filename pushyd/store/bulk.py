@@ -38,7 +38,7 @@ class JsonItem(FunctionElement[str]):
 class JsonTexts(FunctionElement[Any]):
     """The texts in a JSON array (:func:`encode_texts`), as rows: `position` from 0, and `value`.
 
-    A third of the work that :class:`JsonRows` are, which are taken apart once for each of their items.
+    Less work than :class:`JsonRows`, each of which is taken apart once for each of its items.
     """
 
     name = "json_texts"

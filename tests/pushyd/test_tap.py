@@ -104,3 +104,25 @@ def test_an_empty_option_is_said_and_not_ignored() -> None:
 def test_it_takes_no_arguments() -> None:
     with pytest.raises(usage.UsageError):
         parsed("start")
+
+
+COLLECTED = """
+import gc, sys
+from twisted.internet import reactor
+from pushyd.tap import Options, makeService
+
+options = Options()
+options.parseOptions(sys.argv[1:])
+makeService(options)
+before = gc.get_freeze_count()
+reactor.callWhenRunning(lambda: (print(before, gc.get_freeze_count()), reactor.stop()))
+reactor.run()
+"""
+
+
+def test_once_it_runs_the_garbage_collector_passes_over_what_was_imported(tmp_path: Path) -> None:
+    ended = run(COLLECTED, "--state-dir", str(tmp_path / "state"), cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    before, then = map(int, ended.stdout.split())
+    assert before == 0
+    assert then > 10_000
