@@ -43,8 +43,8 @@ class Api:
         self._key = parse_private_key((server.fleet.state / f"{user}.pem").read_bytes())
         self._root = f"/organizations/{server.fleet.organization}/"
         host, port = SERVER_NAME, server.api_port
-        if server.tls:
-            trusted = create_default_context(cafile=str(server.fleet.state / "ca.pem"))
+        if server.ca:
+            trusted = create_default_context(cafile=str(server.ca))
             self._connection: HTTPConnection = HTTPSConnection(host, port, context=trusted, timeout=120)
         else:
             self._connection = HTTPConnection(host, port, timeout=120)
@@ -117,6 +117,11 @@ class Server:
         """Of the organization."""
         scheme = "https" if self.tls else "http"
         return f"{scheme}://{SERVER_NAME}:{self.api_port}/organizations/{self.fleet.organization}"
+
+    @property
+    def ca(self) -> Path | None:
+        """Who signed its certificate; None over plain HTTP."""
+        return self.fleet.state / "ca.pem" if self.tls else None
 
     @property
     def pid(self) -> int:

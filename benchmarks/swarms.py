@@ -8,11 +8,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
-from benchmarks.server import Server, cpu_seconds
+from benchmarks.server import cpu_seconds
 
 _NODES_PER_PROCESS = 5000  # two descriptors a node, of 20,000 that a process may have
 _LOOK_SECONDS = 0.05
+
+
+class Target(Protocol):
+    """The server that nodes come to."""
+
+    @property
+    def url(self) -> str:
+        """Of the organization."""
+
+    @property
+    def ca(self) -> Path | None:
+        """Who signed its certificate; None over plain HTTP."""
 
 
 class Swarms:
@@ -20,7 +33,7 @@ class Swarms:
 
     def __init__(
         self,
-        server: Server,
+        server: Target,
         primes: Path,
         count: int,
         *,
@@ -34,8 +47,8 @@ class Swarms:
         processes = -(-count // _NODES_PER_PROCESS)
         each = -(-count // processes)
         arguments = ["--url", server.url, "--primes", str(primes), "--version", version, *options]
-        if server.tls:
-            arguments += ["--ca", str(server.fleet.state / "ca.pem")]
+        if server.ca:
+            arguments += ["--ca", str(server.ca)]
         if interval:
             arguments += ["--interval", str(interval)]
         self._processes = [
@@ -107,7 +120,7 @@ class Swarms:
 
 @contextmanager
 def running_swarms(
-    server: Server,
+    server: Target,
     primes: Path,
     count: int,
     *,

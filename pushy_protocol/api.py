@@ -210,7 +210,7 @@ def decode_job_request(body: bytes) -> JobRequest:
         "dir": [request.dir or ""],
         "env": chain.from_iterable((request.env or {}).items()),
     }.items():
-        if any("\0" in text for text in texts):
+        if "\0" in "".join(texts):
             raise InvalidRequest(f"{key}: expected no NUL characters")
     return msgspec.structs.replace(request, nodes=tuple(dict.fromkeys(request.nodes)))
 

@@ -46,9 +46,8 @@ TOLD_AT_ONCE = 500
 """Nodes that are sent a message before the reactor has its turn again; they take some milliseconds."""
 
 FOUND_AT_ONCE = 50
-"""Nodes that are found down before the reactor has its turn again: each has its events in the feed, and a record.
-
-A request of somebody else takes some ten turns, each of which may be behind so many.
+"""Nodes that are found down at a time: each has its events in the feed, and a record. As long as that took, others have
+the reactor: a request of somebody else takes some ten turns.
 """
 
 REPEAT_SECONDS = 5.0
@@ -133,13 +132,19 @@ class LiveJobs:
         live = self._live[spec.id] = _Live(job=Job(spec), updated_at=spec.created_at)
         nodes = [NodeRef(spec.organization, name) for name in spec.nodes]
         self._parts.begin(spec.id, nodes)
-        unavailable = {node.name: where for node in nodes if (where := self._nodes.presence(node)) is not Presence.IDLE}
-        absent = [name for name, where in unavailable.items() if where is Presence.OFFLINE]
-        later = absent[FOUND_AT_ONCE:]
-        # What is sent to those that are looked for later reaches nobody.
-        self._step(live, Start(frozenset(unavailable).difference(later)))
-        if later:
-            self._clock.callLater(0, self._find_absent, live, later)
+        unavailable, absent = [], []
+        for node in nodes:
+            where = self._nodes.presence(node)
+            if where is Presence.OFFLINE:
+                absent.append(node.name)
+            elif where is not Presence.IDLE:
+                unavailable.append(node.name)
+        if len(absent) <= FOUND_AT_ONCE:
+            unavailable += absent
+            absent = []
+        self._step(live, Start(frozenset(unavailable), absent=frozenset(absent)))
+        if absent:
+            self._clock.callLater(0, self._find_absent, live, absent)
 
     def take_up(self, unfinished: Iterable[tuple[StoredJob, bytes, int]], absence_seconds: float) -> None:
         """Go on with the jobs, and their feeds, that an earlier run of the server left unfinished.
@@ -358,12 +363,14 @@ class LiveJobs:
     def _find_absent(self, live: _Live, names: Sequence[str]) -> None:
         """Those of the nodes that are not there are down; some at a time, so that nobody waits."""
         some, rest = names[:FOUND_AT_ONCE], names[FOUND_AT_ONCE:]
+        began = self._clock.seconds()
         for name in some:
             node = NodeRef(live.job.spec.organization, name)
             if self._nodes.presence(node) is Presence.OFFLINE and self._is_awaited(live, name):
                 self._step(live, FromNode(name, NodeEvent.DOWN))
         if rest:
-            self._clock.callLater(0, self._find_absent, live, rest)
+            # Half of the time is for others.
+            self._clock.callLater(self._clock.seconds() - began, self._find_absent, live, rest)
 
     def _is_awaited(self, live: _Live, name: str) -> bool:
         return not live.job.ended and live.job.nodes[name] not in TERMINAL_NODE_STATUSES

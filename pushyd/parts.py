@@ -15,15 +15,17 @@ class Parts:
         """A job waits for these nodes."""
         alone = (job_id,)  # one for all of them: a job may have ten thousand nodes
         for node in nodes:
-            others = self._jobs.get(node)
-            self._jobs[node] = (*others, job_id) if others else alone
+            others = self._jobs.setdefault(node, alone)
+            if others is not alone:
+                self._jobs[node] = (*others, job_id)
 
     def end(self, job_id: str, node: NodeRef) -> None:
         """It waits for this one no more."""
-        if left := tuple(other for other in self._jobs.get(node, ()) if other != job_id):
-            self._jobs[node] = left
-        else:
-            self._jobs.pop(node, None)
+        parts = self._jobs.get(node, ())
+        if parts == (job_id,):
+            del self._jobs[node]
+        elif job_id in parts:
+            self._jobs[node] = tuple(other for other in parts if other != job_id)
 
     def of(self, node: NodeRef) -> tuple[str, ...]:
         """The ids of the jobs that wait for a node, oldest first."""

@@ -85,9 +85,12 @@ class Job:
 
 @frozen
 class Start:
-    """Begin; `unavailable` are the nodes of the job that cannot be asked."""
+    """Begin; `unavailable` are the nodes of the job that cannot be asked. Of `absent` ones, which are neither asked, it
+    is said later that they are down.
+    """
 
     unavailable: frozenset[str]
+    absent: frozenset[str] = frozenset()
 
 
 class FromNode(NamedTuple):
@@ -132,8 +135,8 @@ def step(job: Job, event: JobEvent) -> list[JobEffect]:
     match event:
         case FromNode(node, what):
             _from_node(job, node, what, effects)
-        case Start(unavailable):
-            _start(job, unavailable, effects)
+        case Start(unavailable, absent):
+            _start(job, unavailable, absent, effects)
         case TimerFired(Timer.VOTING):
             _voting_timeout(job, effects)
         case TimerFired(Timer.RUNNING):
@@ -147,15 +150,16 @@ def step(job: Job, event: JobEvent) -> list[JobEffect]:
     return effects
 
 
-def _start(job: Job, unavailable: frozenset[str], effects: list[JobEffect]) -> None:
+def _start(job: Job, unavailable: frozenset[str], absent: frozenset[str], effects: list[JobEffect]) -> None:
     if job.status is not JobStatus.NEW:
         return
     effects.append(Emit(FeedEvent.START))
     _enter(job, JobStatus.VOTING, effects)
     effects.append(StartTimer(Timer.VOTING, job.spec.voting_timeout))
-    if asked := tuple(node for node in job.nodes if node not in unavailable):
+    silent = unavailable | absent
+    if asked := tuple([node for node in job.nodes if node not in silent]):
         effects.append(Send(asked, Order.COMMIT))
-    for node in job.nodes:
+    for node in job.nodes if unavailable else ():
         if node in unavailable:
             _apply(job, node, NodeEvent.DOWN, tables.WENT_DOWN, effects)
     _end_voting(job, effects)
@@ -269,7 +273,7 @@ def _take_up(job: Job, elapsed: float, effects: list[JobEffect]) -> None:
         _end_aborting(job, effects)
     elif job.status is JobStatus.NEW:
         # Nobody is asked yet: each node will be when it is back.
-        _start(job, frozenset(), effects)
+        _start(job, frozenset(), frozenset(), effects)
     elif job.status is JobStatus.VOTING:
         effects.append(StartTimer(Timer.VOTING, max(0.0, job.spec.voting_timeout - elapsed)))
         _end_voting(job, effects)

@@ -21,12 +21,12 @@ def coalesce(changes: Iterable[Change]) -> list[Change]:
         match change:
             case NodeStatusChange():
                 last[change.job_id, change.node] = change
+            case FeedText():
+                feeds.setdefault(change.job_id, []).append(change)
             case JobStatusChange():
                 last[change.job_id] = change
             case OutputCaptured() | OutputEnd():
                 kept.append(change)
-            case FeedText():
-                feeds.setdefault(change.job_id, []).append(change)
             case AbortRequest():
                 last[AbortRequest, change.job_id] = change
     joined = [_joined(pieces) for pieces in feeds.values()]

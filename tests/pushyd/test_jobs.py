@@ -4,6 +4,7 @@ The rules of one job are tested with `domain.job`; here it is what carries them 
 """
 
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -45,6 +46,7 @@ ORG = "acme"
 VOTING_TIMEOUT = 60.0
 MAX_BODY_SIZE = 65536
 MAX_OUTPUT = 2**26
+SLOW = 0.001  # seconds for a look at a node, where that is said
 
 New, Ready, Running, Succeeded = NodeStatus.NEW, NodeStatus.READY, NodeStatus.RUNNING, NodeStatus.SUCCEEDED
 
@@ -185,13 +187,11 @@ class WayTests(Jobs):
         self.nodes.presences = dict.fromkeys((NodeRef(ORG, name) for name in names), Presence.OFFLINE)
         self.nodes.presences[NodeRef(ORG, names[-2])] = Presence.REHAB
         job_id = self.create(*names)
-        down = [*names[:FOUND_AT_ONCE], names[-2]]
-        assert [name for name, status in self.status(job_id)[1].items() if status is not New] == down
+        assert self.found(job_id) == names[-2:-1]
         # One comes back while the others are looked for, and is asked.
         back = NodeRef(ORG, names[-1])
         self.nodes.presences[back] = Presence.IDLE
         self.live.on_available(back, carries_on=False)
-        self.clock.advance(0)
         self.clock.advance(0)
         status, nodes = self.status(job_id)
         assert (status, [name for name, node in nodes.items() if node is New]) == (JobStatus.VOTING, names[-1:])
@@ -199,7 +199,25 @@ class WayTests(Jobs):
         self.say(messages.NackCommit, job_id, names[-1])
         assert self.status(job_id)[0] is JobStatus.QUORUM_FAILED
         votes = [emit.node for _, emit in self.feeds.events if emit.status == "down"]
-        assert votes == [*down, *names[FOUND_AT_ONCE:-2]]
+        assert votes == [names[-2], *names[:-2]]
+
+    def test_half_of_the_time_in_which_they_are_looked_for_is_for_others(self) -> None:
+        names = [f"web{number}" for number in range(2 * FOUND_AT_ONCE)]
+        with patch.object(self.nodes, "presence", self.slow_presence):
+            job_id = self.create(*names)
+            self.clock.advance(0)
+            assert self.found(job_id) == names[:FOUND_AT_ONCE]
+            self.clock.advance(0.9 * FOUND_AT_ONCE * SLOW)
+            assert self.found(job_id) == names[:FOUND_AT_ONCE]
+            self.clock.advance(0.1 * FOUND_AT_ONCE * SLOW + 1e-9)
+            assert self.found(job_id) == names
+
+    def slow_presence(self, _node: NodeRef) -> Presence:
+        self.clock.rightNow += SLOW
+        return Presence.OFFLINE
+
+    def found(self, job_id: str) -> list[str]:
+        return [name for name, status in self.status(job_id)[1].items() if status is not New]
 
     def test_who_was_not_told_yet_when_it_ends_never_is(self) -> None:
         names = [f"web{number}" for number in range(TOLD_AT_ONCE + 1)]
