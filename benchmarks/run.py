@@ -18,7 +18,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from benchmarks import bare, rows
+from benchmarks import bare, rows, sketch
 from benchmarks.identities import node_name
 from benchmarks.report import GOALS, Result, slowness, table, told
 from benchmarks.rows import Figures
@@ -43,6 +43,8 @@ class Bench:
         """Measure all that is wanted."""
         for size in self._sizes(1000) if "bare" in self.wanted else []:
             self._measure("bare", size, partial(bare.measure, size))
+        for size in self._sizes(1000) if "sketch" in self.wanted else []:
+            self._measure("sketch", size, partial(sketch.measure, self.primes, size))
         self._fleets()
         for size in self._sizes(1000):
             self._on_fleet(size, ["heartbeat"], interval=0.1)
@@ -128,7 +130,7 @@ class Bench:
 
 def main() -> int:
     """Measure, print, keep."""
-    known = {"bare": None} | dict.fromkeys(row for row, _ in GOALS) | {"job, 2 KB of output": None}
+    known = {"bare": None, "sketch": None} | dict.fromkeys(row for row, _ in GOALS) | {"job, 2 KB of output": None}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"some of: {'; '.join(known)} (default: all)")
     parser.add_argument("--largest", type=int, default=10_000, help="leave out fleets that are larger")

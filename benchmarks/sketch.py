@@ -24,7 +24,7 @@ from typing import Any
 import zmq
 from attrs import define
 from cryptography.hazmat.primitives.asymmetric import padding
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet.stdio import StandardIO
 from twisted.protocols.basic import LineOnlyReceiver
 
@@ -35,6 +35,8 @@ from pushy_protocol.envelope import SessionSigner
 from pushy_protocol.keys import CurveKeyPair, make_rsa_key, public_pem
 from pushy_protocol.timestamps import format_rfc1123
 from pushy_protocol.zeromq import Connection, Context
+
+reactor: Any = _reactor  # a module, until it is used
 
 _KEY = b"k" * 32
 _JOBS = 5
@@ -68,11 +70,12 @@ class _Sketch:
         """What a job took."""
         assert self._process.stdin is not None
         self._process.stdin.write("job\n")
-        return self.hear(self._process)
+        took: dict[str, float] = self.hear(self._process)
+        return took
 
     @staticmethod
     def hear(process: "subprocess.Popen[str]") -> Any:
-        """What it prints next."""
+        """What it prints next, in JSON."""
         assert process.stdout is not None
         return json.loads(process.stdout.readline())
 
@@ -114,10 +117,10 @@ class _Server(LineOnlyReceiver):
 
     def connectionLost(self, reason: object = None) -> None:
         """Standard input has ended."""
-        reactor.callLater(0, reactor.stop)  # type: ignore[attr-defined]  # the reactor is a module until it is installed
+        reactor.stop()
 
     def _listen(self, primes: Path, count: int) -> None:
-        self._connection = Connection(Context(reactor), zmq.ROUTER, self._received, rests=True)  # type: ignore[arg-type]  # as above
+        self._connection = Connection(Context(reactor), zmq.ROUTER, self._received, rests=True)
         self._connection.socket.curve_server = True
         self._connection.socket.curve_secretkey = self._curve.secret.encode()
         self._connection.socket.set(zmq.BACKLOG, 4096)
@@ -209,7 +212,7 @@ def _web(primes: Path, count: int, addresses: api.HeartbeatConfig, curve_key: st
 def main() -> None:
     """Be the server."""
     StandardIO(_Server())
-    reactor.run()  # type: ignore[attr-defined]  # as above
+    reactor.run()
 
 
 if __name__ == "__main__":
