@@ -11,13 +11,18 @@ from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from ssl import create_default_context
 from typing import Any
+from uuid import uuid4
 
 from benchmarks.identities import load_primes, node_name, private_key
 from demo.fleet import SERVER_NAME, Fleet, free_ports
 from pushy_protocol import http_signing
 from pushy_protocol.keys import parse_private_key, public_pem
+from pushy_protocol.states import JobStatus
+from pushyd.domain.job import JobSpec
 from pushyd.store import engine
 from pushyd.store.identity import create_client
+from pushyd.store.interface import JobStatusChange
+from pushyd.store.jobs import create_job, write_changes
 
 _CPU_CLOCK = 2  # of a process, in the words of Linux: user and system time of all its threads
 
@@ -141,6 +146,26 @@ class Server:
             for number in range(count):
                 pem = public_pem(private_key(keys, number).public_key())
                 create_client(connection, self.fleet.organization, node_name(number), pem)
+        writing.dispose()
+
+    def keep_jobs(self, count: int, nodes: Sequence[str]) -> None:
+        """Make so many jobs of these nodes, that have ended, while it does not run."""
+        writing = engine.writer_engine(engine.parse_url(f"sqlite:///{self.fleet.state / 'pushyd.sqlite'}"))
+        for _ in range(count):
+            spec = JobSpec(
+                id=uuid4().hex,
+                organization=self.fleet.organization,
+                command="true",
+                nodes=tuple(nodes),
+                quorum=len(nodes),
+                run_timeout=3600,
+                voting_timeout=60,
+                created_at=time.time(),
+                created_by="admin",
+            )
+            with writing.begin() as connection:
+                create_job(connection, spec)
+                write_changes(connection, [JobStatusChange(job_id=spec.id, status=JobStatus.COMPLETE, at=time.time())])
         writing.dispose()
 
     def said(self, text: str) -> int:

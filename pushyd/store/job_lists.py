@@ -2,24 +2,29 @@
 
 Every list is the beginning of a walk along one index, newest first, so what it costs depends on how many jobs it has,
 not on how many there are. The exceptions: to a node, a status or command adds no index, and is looked for among the
-jobs of that node.
+jobs of that node; and those of many nodes are looked at one by one, for whether it is among them.
 """
 
 import json
 from collections.abc import Sequence
 from hashlib import sha256
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select
 
 from pushy_protocol.states import JobStatus
 from pushyd.store.interface import JobQuery, JobSummary, UnknownJob
-from pushyd.store.schema import job_nodes, jobs
+from pushyd.store.schema import job_nodes, jobs, of_many_nodes
 from pushyd.store.text import escape
 
 _CLOCK_SLACK = 600.0
 """Seconds by which a job may say that it was made before one that was made before it, as the clock was set back."""
 
 _summary = select(
+    jobs.c.seq,
     jobs.c.id,
     jobs.c.command,
     jobs.c.status,
@@ -42,6 +47,7 @@ def read_jobs(connection: Connection, organization: str, query: JobQuery) -> Seq
         before = connection.execute(found).scalar()
         if before is None:
             raise UnknownJob(query.before)
+    walks = [connection.execute(statement) for statement in list_statements(organization, query, before)]
     return [
         JobSummary(
             id=row.id,
@@ -56,17 +62,28 @@ def read_jobs(connection: Connection, organization: str, query: JobQuery) -> Seq
             capture=row.capture,
             file_specified=row.file_specified,
         )
-        for row in connection.execute(list_statement(organization, query, before))
+        for row in islice(merge(*walks, key=attrgetter("seq"), reverse=True), query.limit)
     ]
 
 
-def list_statement(organization: str, query: JobQuery, before: int | None) -> Select[tuple[object, ...]]:
-    """What reads a list; `before` is the number of the job that it begins after."""
-    number: ColumnElement[int] = jobs.c.seq
-    statement: Select[tuple[object, ...]] = _summary.where(jobs.c.organization == organization)
-    if query.node is not None:
-        number = job_nodes.c.job
-        statement = statement.join(job_nodes, job_nodes.c.job == jobs.c.seq).where(job_nodes.c.node == query.node)
+def list_statements(organization: str, query: JobQuery, before: int | None) -> Sequence[Select[Any]]:
+    """What reads a list, each some of its jobs; `before` is the number of the job that it begins after."""
+    every = _summary.where(jobs.c.organization == organization)
+    if query.node is None:
+        return [_walk(every, jobs.c.seq, organization, query, before)]
+    part = and_(job_nodes.c.job == jobs.c.seq, job_nodes.c.node == query.node)
+    of_few = every.join(job_nodes, part).where(job_nodes.c.by_node)
+    of_many = every.where(of_many_nodes, exists().where(part))
+    return [
+        _walk(of_few, job_nodes.c.job, organization, query, before),
+        _walk(of_many, jobs.c.seq, organization, query, before),
+    ]
+
+
+def _walk(
+    statement: Select[Any], number: ColumnElement[int], organization: str, query: JobQuery, before: int | None
+) -> Select[Any]:
+    """Newest first by `number`, those that are as the query says."""
     if before is not None:
         statement = statement.where(number < before)
     if query.status is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
+    Boolean,
     Connection,
     Integer,
     LargeBinary,
@@ -40,7 +41,7 @@ from pushyd.store.interface import (
 from pushyd.store.job_lists import decode_env, digest
 from pushyd.store.output_interface import OutputCaptured, OutputEnd
 from pushyd.store.outputs import begin_job, write_captured, write_ends
-from pushyd.store.schema import feeds, job_nodes, jobs, output_jobs, unfinished
+from pushyd.store.schema import FEW_NODES, feeds, job_nodes, jobs, output_jobs, unfinished
 from pushyd.store.text import unescape
 
 # Rows that come as a parameter, and the seq of a job whose id does.
@@ -74,19 +75,21 @@ def create_job(connection: Connection, spec: JobSpec) -> None:
             "file": spec.file,
         },
     ).scalar_one()
-    connection.execute(_INSERT_NODES, {"seq": seq, "names": encode_texts(spec.nodes)})
+    by_node = len(spec.nodes) <= FEW_NODES
+    connection.execute(_INSERT_NODES, {"seq": seq, "names": encode_texts(spec.nodes), "by_node": by_node})
     if spec.capture:
         begin_job(connection, seq, spec.output_limit, live=spec.live)
 
 
 _names = JsonTexts(bindparam("names", type_=Text())).table_valued("position", "value", name="names")
 _INSERT_NODES = insert(job_nodes).from_select(
-    ["job", "position", "node", "status"],
+    ["job", "position", "node", "status", "by_node"],
     select(
         bindparam("seq", type_=job_nodes.c.job.type),
         _names.c.position,
         _names.c.value,
         bindparam("status", NodeStatus.NEW, type_=Text()),
+        bindparam("by_node", type_=Boolean()),
     ),
 )
 

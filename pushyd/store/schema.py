@@ -11,7 +11,9 @@ Which index serves what:
   ``jobs_by_command_and_status``
 - the jobs of a time, to begin or to end a list there, or to delete them: ``jobs_by_time``
 - the jobs that have not ended, of all organizations: ``jobs_unfinished``, which holds nothing but them
-- the jobs of a node, newest first: ``job_nodes_by_node``
+- the jobs of a node, newest first: those of few nodes by ``job_nodes_by_node``, which holds nothing but them; of many,
+  each is looked at, along ``jobs_of_many_nodes``. In an index by node the places of a job's nodes lie far apart, so a
+  job of ten thousand would have ten thousand pages written, and make all others wait for half a second
 - the jobs that are deleted, but whose rows are still there: ``jobs_retired``, which holds nothing but them
 - all nodes of a job, or one: the primary key of `job_nodes`, in which the nodes of a job lie side by side
 - a stream of output, or all of a job: the unique index of `output_streams`
@@ -32,6 +34,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     literal_column,
 )
 
@@ -177,6 +180,18 @@ unfinished = jobs.c.status.in_(
 )
 Index("jobs_unfinished", jobs.c.seq, sqlite_where=unfinished, postgresql_where=unfinished)
 
+FEW_NODES = 100
+"""How many nodes a job has at most that is found by each of them in an index."""
+
+of_many_nodes = jobs.c.node_count > literal_column(str(FEW_NODES))
+Index(
+    "jobs_of_many_nodes",
+    jobs.c.organization,
+    jobs.c.seq,
+    sqlite_where=of_many_nodes,
+    postgresql_where=of_many_nodes,
+)
+
 retired = jobs.c.organization.is_(None)
 Index("jobs_retired", jobs.c.seq, sqlite_where=retired, postgresql_where=retired)
 
@@ -192,8 +207,15 @@ job_nodes = Table(
     Column("signal", Integer),
     Column("started_ms", BigInteger),  # since the epoch, as is the next
     Column("finished_ms", BigInteger),
-    Index("job_nodes_by_node", "node", "job"),
+    Column("by_node", Boolean, nullable=False, server_default=false()),  # whether the index has it
     sqlite_with_rowid=False,
+)
+Index(
+    "job_nodes_by_node",
+    job_nodes.c.node,
+    job_nodes.c.job,
+    sqlite_where=job_nodes.c.by_node,
+    postgresql_where=job_nodes.c.by_node,
 )
 
 # The text of the events as they were sent, some at a time: a job of ten thousand nodes has thirty thousand of them.

@@ -7,15 +7,17 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from pushy_protocol.states import JobStatus
 from pushyd.store.interface import JobQuery, JobStatusChange, UnknownJob
-from pushyd.store.job_lists import digest, list_statement
+from pushyd.store.job_lists import digest, list_statements
+from pushyd.store.schema import FEW_NODES, job_nodes
 from tests.pushyd.store.backend import ORGANIZATION, Postgres, Sqlite, StoreCase, job_spec
 from tests.pushyd.store.plans import explain
 
 ALL = JobQuery(limit=100)
+_INDEXED = select(func.count()).where(job_nodes.c.by_node)
 
 
 class JobListContract(StoreCase):
@@ -66,6 +68,21 @@ class JobListContract(StoreCase):
         self.assertEqual(await self.numbers(node="odd"), [5, 3, 1])
         self.assertEqual(await self.numbers(node="both"), [6, 5, 4, 3, 2, 1])
         self.assertEqual(await self.numbers(node="nobody"), [])
+
+    async def test_with_a_node_of_jobs_of_many(self) -> None:
+        many = tuple(f"node-{number}" for number in range(FEW_NODES - 1))
+        for number, nodes in enumerate([(*many, "odd"), (*many, "odd", "even"), (*many, "even"), ("odd",)], start=7):
+            await self.store.create_job(job_spec(number, nodes=nodes))
+        self.assertEqual(await self.numbers(node="odd"), [10, 8, 7, 5, 3, 1])
+        self.assertEqual(await self.numbers(node="even"), [9, 8, 6, 4, 2])
+        self.assertEqual(await self.numbers(node="node-3"), [9, 8, 7])
+        self.assertEqual(await self.numbers(node="odd", limit=3), [10, 8, 7])
+        self.assertEqual(await self.numbers(node="odd", before=job_spec(8).id, limit=2), [7, 5])
+        self.assertEqual(await self.numbers(node="odd", since=job_spec(8).created_at), [10, 8])
+        self.assertEqual(await self.numbers(node="even", status=JobStatus.COMPLETE), [6, 2])
+        # The two kinds are what they are meant to be.
+        indexed = await self.store._read(lambda connection: connection.execute(_INDEXED).scalar())
+        self.assertEqual(indexed, 12 + 2 * FEW_NODES + 1)
 
     async def test_since(self) -> None:
         self.assertEqual(await self.numbers(since=job_spec(4).created_at), [6, 5, 4])
@@ -121,6 +138,11 @@ LISTS: dict[str, tuple[JobQuery, str]] = {
     "node and status": (evolve(WITH_STATUS, node="n7"), "job_nodes_by_node|jobs_by_status"),
     "node and command": (evolve(WITH_COMMAND, node="n7"), "job_nodes_by_node|jobs_by_command"),
 }
+OF_MANY: dict[str, str] = {
+    "node": "jobs_of_many_nodes",
+    "node and status": "jobs_of_many_nodes|jobs_by_status",
+    "node and command": "jobs_of_many_nodes|jobs_by_command",
+}
 
 
 @pytest.mark.parametrize("since", [None, 1_700_000_300.0])
@@ -131,12 +153,14 @@ def test_a_list_is_a_walk_along_one_index(
     many_jobs: dict[str, Engine], dialect: str, name: str, before: int | None, since: float | None
 ) -> None:
     query, index = LISTS[name]
-    statement = list_statement(ORGANIZATION if name == "all" else "other", evolve(query, since=since), before)
-    with many_jobs[dialect].begin() as connection:
-        plan = explain(connection, statement, {})
-    assert re.search(rf"\b({index})\b", plan), plan
-    assert not re.search("TEMP B-TREE|Sort", plan), plan
-    for table in ("jobs", "job_nodes"):
-        assert not re.search(rf"(SCAN|Seq Scan on) {table}\b", plan), plan
-    if since is not None:
-        assert "jobs_by_time" in plan, plan
+    statements = list_statements(ORGANIZATION if name == "all" else "other", evolve(query, since=since), before)
+    indexes = [index, OF_MANY[name]] if name in OF_MANY else [index]
+    for statement, walked in zip(statements, indexes, strict=True):
+        with many_jobs[dialect].begin() as connection:
+            plan = explain(connection, statement, {})
+        assert re.search(rf"\b({walked})\b", plan), plan
+        assert not re.search("TEMP B-TREE|Sort", plan), plan
+        for table in ("jobs", "job_nodes"):
+            assert not re.search(rf"(SCAN|Seq Scan on) {table}\b", plan), plan
+        if since is not None:
+            assert "jobs_by_time" in plan, plan

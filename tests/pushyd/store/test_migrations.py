@@ -15,13 +15,14 @@ from sqlalchemy import Engine, column, inspect, table
 
 from pushyd.store import migrations, output_reads, outputs
 from pushyd.store.engine import parse_url, prepare_file, writer_engine
-from pushyd.store.interface import StoreUnavailable
+from pushyd.store.interface import JobQuery, StoreUnavailable
+from pushyd.store.job_lists import read_jobs
 from pushyd.store.migrations import bring_up_to_date
 from pushyd.store.output_interface import OutputPiece, OutputRules, StreamRef
-from pushyd.store.schema import metadata
+from pushyd.store.schema import FEW_NODES, metadata
 from tests import postgres
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision there is."""
 
 NEXT = """
@@ -93,6 +94,30 @@ def test_an_upgrade_keeps_what_is_there(engine: Engine, tmp_path: Path) -> None:
         assert connection.exec_driver_sql("SELECT node FROM job_nodes").scalars().all() == ["web1"]
         if engine.dialect.name == "sqlite":
             assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+
+
+def test_jobs_of_earlier_versions_are_found_by_their_nodes(engine: Engine) -> None:
+    """Until 0004 all were in the index of nodes."""
+    config = migrations._config(migrations.SCRIPTS)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        connection.exec_driver_sql("INSERT INTO organizations (name, guid) VALUES ('acme', 'guid')")
+        for seq, count in enumerate([1, FEW_NODES, FEW_NODES + 1], start=1):
+            connection.exec_driver_sql(
+                "INSERT INTO jobs (seq, id, organization, status, created_at, updated_at, created_by, quorum,"
+                " run_timeout, voting_timeout, node_count, capture, aborting, command_digest, command)"
+                f" VALUES ({seq}, 'id{seq}', 'acme', 'new', 1, 1, 'me', 1, 1, 1, {count}, false, false, 0, 'true')"
+            )
+            connection.exec_driver_sql(
+                f"INSERT INTO job_nodes (job, node, position, status) VALUES ({seq}, 'a', 0, 'new')"
+            )
+    bring_up_to_date(engine)
+    with engine.connect() as connection:
+        found = read_jobs(connection, "acme", JobQuery(limit=9, node="a"))
+        assert [job.id for job in found] == ["id3", "id2", "id1"]
+        kept = connection.exec_driver_sql("SELECT job FROM job_nodes WHERE by_node ORDER BY job").scalars().all()
+        assert kept == [1, 2]
 
 
 def test_output_of_earlier_versions_stays(engine: Engine) -> None:

@@ -3,8 +3,11 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,3 +191,23 @@ def test_each_node_that_changed_is_looked_up_by_its_name(many_jobs: dict[str, En
         plan = explain(connection, statement, parameters, without=("seqscan",))
     # By the job alone every change would be compared with every node.
     assert re.search(r"\(job=\? AND node=\?\)|Hash Cond: .*\bnode\b", plan), plan
+
+
+def test_a_job_of_many_nodes_is_made_in_as_many_pages_however_many_were_before(
+    sqlite_template: Path, tmp_path: Path
+) -> None:
+    engine = writer_engine(parse_url(f"sqlite:///{shutil.copy(sqlite_template, tmp_path)}"))
+    nodes = tuple(f"node-{index:04}" for index in range(2000))
+    with engine.begin() as connection:
+        identity.create_organization(connection, ORGANIZATION, ORGANIZATION, "")
+    pages = []
+    for number in range(40):
+        with closing(engine.raw_connection()) as driver:
+            driver.execute("PRAGMA wal_checkpoint(RESTART)")
+        with engine.begin() as connection:
+            jobs.create_job(connection, job_spec(number, nodes=nodes))
+        with closing(engine.raw_connection()) as driver:
+            [_, written, _] = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        pages.append(written)
+    engine.dispose()
+    assert max(pages) < 1.5 * min(pages), pages
