@@ -4,6 +4,7 @@ What happens to a job is recorded as it happens, and it stays here until the las
 for is for :mod:`jobs`.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -124,6 +125,9 @@ class LiveJobs:
         self._live: dict[str, _Live] = {}
         self._parts = Parts()
         self._absence: DelayedCall | None = None
+        # The nodes that are to be found down where they are not there, and the next look at some of them.
+        self._looked_for: deque[tuple[_Live, Sequence[str]]] = deque()
+        self._look: DelayedCall | None = None
 
     # For callers
 
@@ -144,7 +148,7 @@ class LiveJobs:
             absent = []
         self._step(live, Start(frozenset(unavailable), absent=frozenset(absent)))
         if absent:
-            self._clock.callLater(0, self._find_absent, live, absent)
+            self._look_for(live, absent)
 
     def take_up(self, unfinished: Iterable[tuple[StoredJob, bytes, int]], absence_seconds: float) -> None:
         """Go on with the jobs, and their feeds, that an earlier run of the server left unfinished.
@@ -192,8 +196,9 @@ class LiveJobs:
         """Stop the clocks of all jobs; nothing is sent any more."""
         for live in self._live.values():
             self._stop_timer(live)
-        if self._absence and self._absence.active():
-            self._absence.cancel()
+        for call in (self._absence, self._look):
+            if call and call.active():
+                call.cancel()
 
     # For nodes
 
@@ -358,19 +363,29 @@ class LiveJobs:
     def _give_up_absent(self, taken_up: Sequence[_Live]) -> None:
         """The nodes of jobs that were taken up and have not come back are down."""
         for live in taken_up:
-            self._find_absent(live, live.job.spec.nodes)
+            self._look_for(live, live.job.spec.nodes)
 
-    def _find_absent(self, live: _Live, names: Sequence[str]) -> None:
-        """Those of the nodes that are not there are down; some at a time, so that nobody waits."""
-        some, rest = names[:FOUND_AT_ONCE], names[FOUND_AT_ONCE:]
+    def _look_for(self, live: _Live, names: Sequence[str]) -> None:
+        """Find those of the nodes down that are not there."""
+        self._looked_for.append((live, names))
+        if self._look is None:
+            self._look = self._clock.callLater(0, self._find_absent)
+
+    def _find_absent(self) -> None:
+        """Look at some of them, job by job in turn; half of the time is for others."""
         began = self._clock.seconds()
-        for name in some:
-            node = NodeRef(live.job.spec.organization, name)
-            if self._nodes.presence(node) is Presence.OFFLINE and self._is_awaited(live, name):
-                self._step(live, FromNode(name, NodeEvent.DOWN))
-        if rest:
-            # Half of the time is for others.
-            self._clock.callLater(self._clock.seconds() - began, self._find_absent, live, rest)
+        live, names = self._looked_for.popleft()
+        if rest := names[FOUND_AT_ONCE:]:
+            self._looked_for.append((live, rest))
+        try:
+            for name in names[:FOUND_AT_ONCE]:
+                node = NodeRef(live.job.spec.organization, name)
+                if self._nodes.presence(node) is Presence.OFFLINE and self._is_awaited(live, name):
+                    self._step(live, FromNode(name, NodeEvent.DOWN))
+        finally:
+            self._look = None
+            if self._looked_for:
+                self._look = self._clock.callLater(self._clock.seconds() - began, self._find_absent)
 
     def _is_awaited(self, live: _Live, name: str) -> bool:
         return not live.job.ended and live.job.nodes[name] not in TERMINAL_NODE_STATUSES

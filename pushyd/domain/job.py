@@ -85,8 +85,8 @@ class Job:
 
 @frozen
 class Start:
-    """Begin; `unavailable` are the nodes of the job that cannot be asked. Of `absent` ones, which are neither asked, it
-    is said later that they are down.
+    """Begin; `unavailable` are the nodes of the job that cannot be asked. Those that are `absent` are not asked either;
+    that they are down is said later.
     """
 
     unavailable: frozenset[str]
@@ -157,9 +157,9 @@ def _start(job: Job, unavailable: frozenset[str], absent: frozenset[str], effect
     _enter(job, JobStatus.VOTING, effects)
     effects.append(StartTimer(Timer.VOTING, job.spec.voting_timeout))
     silent = unavailable | absent
-    if asked := tuple([node for node in job.nodes if node not in silent]):
+    if asked := tuple(node for node in job.nodes if node not in silent):
         effects.append(Send(asked, Order.COMMIT))
-    for node in job.nodes if unavailable else ():
+    for node in job.nodes:
         if node in unavailable:
             _apply(job, node, NodeEvent.DOWN, tables.WENT_DOWN, effects)
     _end_voting(job, effects)

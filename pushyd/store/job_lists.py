@@ -2,7 +2,7 @@
 
 Every list is the beginning of a walk along one index, newest first, so what it costs depends on how many jobs it has,
 not on how many there are. The exceptions: to a node, a status or command adds no index, and is looked for among the
-jobs of that node; and those of many nodes are looked at one by one, for whether it is among them.
+jobs of that node; and those of many nodes are looked at one by one, for whether it is among them (some 3 µs each).
 """
 
 import json
@@ -47,6 +47,9 @@ def read_jobs(connection: Connection, organization: str, query: JobQuery) -> Seq
         before = connection.execute(found).scalar()
         if before is None:
             raise UnknownJob(query.before)
+    elif query.node is not None:
+        # Several walks: what is made between one and the next is in none of them.
+        before = connection.execute(select(func.max(jobs.c.seq) + 1)).scalar()
     walks = [connection.execute(statement) for statement in list_statements(organization, query, before)]
     return [
         JobSummary(
@@ -76,20 +79,27 @@ def list_statements(organization: str, query: JobQuery, before: int | None) -> S
     of_many = every.where(of_many_nodes, exists().where(part))
     return [
         _walk(of_few, job_nodes.c.job, organization, query, before),
-        _walk(of_many, jobs.c.seq, organization, query, before),
+        # What is no plain column keeps a planner from walking along its index, past all the jobs of few.
+        _walk(of_many, jobs.c.seq, organization, query, before, jobs.c.status.concat(""), jobs.c.command_digest + 0),
     ]
 
 
 def _walk(
-    statement: Select[Any], number: ColumnElement[int], organization: str, query: JobQuery, before: int | None
+    statement: Select[Any],
+    number: ColumnElement[int],
+    organization: str,
+    query: JobQuery,
+    before: int | None,
+    status: ColumnElement[str] = jobs.c.status,
+    command_digest: ColumnElement[int] = jobs.c.command_digest,
 ) -> Select[Any]:
     """Newest first by `number`, those that are as the query says."""
     if before is not None:
         statement = statement.where(number < before)
     if query.status is not None:
-        statement = statement.where(jobs.c.status == query.status.value)
+        statement = statement.where(status == query.status.value)
     if query.command is not None:
-        statement = statement.where(jobs.c.command_digest == digest(query.command), jobs.c.command == query.command)
+        statement = statement.where(command_digest == digest(query.command), jobs.c.command == query.command)
     if query.since is not None:
         # Where the walk ends; the sum keeps a planner from walking along another index, to sort what it finds.
         end = (

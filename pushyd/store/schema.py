@@ -181,7 +181,8 @@ unfinished = jobs.c.status.in_(
 Index("jobs_unfinished", jobs.c.seq, sqlite_where=unfinished, postgresql_where=unfinished)
 
 FEW_NODES = 100
-"""How many nodes a job has at most that is found by each of them in an index."""
+"""How many nodes a job has at most that is found by each of them in an index. To change it takes a migration: which
+jobs that are there are in which index is by this number too."""
 
 of_many_nodes = jobs.c.node_count > literal_column(str(FEW_NODES))
 Index(

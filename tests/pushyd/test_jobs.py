@@ -212,6 +212,26 @@ class WayTests(Jobs):
             self.clock.advance(0.1 * FOUND_AT_ONCE * SLOW + 1e-9)
             assert self.found(job_id) == names
 
+    def test_jobs_whose_nodes_are_looked_for_take_turns(self) -> None:
+        names = [f"web{number}" for number in range(2 * FOUND_AT_ONCE)]
+        with patch.object(self.nodes, "presence", self.slow_presence):
+            first, second = self.create(*names), self.create(*names)
+            found = []
+            for _ in range(4):
+                self.clock.advance(FOUND_AT_ONCE * SLOW + 1e-9)
+                found.append((len(self.found(first)), len(self.found(second))))
+        half, whole = FOUND_AT_ONCE, len(names)
+        assert found == [(half, 0), (half, half), (whole, half), (whole, whole)]
+
+    def test_nobody_is_looked_for_any_more_when_it_stops(self) -> None:
+        names = [f"web{number}" for number in range(2 * FOUND_AT_ONCE)]
+        with patch.object(self.nodes, "presence", self.slow_presence):
+            job_id = self.create(*names)
+            self.live.stop()
+            self.clock.advance(1)
+        assert self.found(job_id) == []
+        assert self.clock.getDelayedCalls() == []
+
     def slow_presence(self, _node: NodeRef) -> Presence:
         self.clock.rightNow += SLOW
         return Presence.OFFLINE

@@ -79,6 +79,14 @@ def test_start_asks_who_is_available_and_counts_the_others_as_down() -> None:
     assert job.counts == counted(job)
 
 
+def test_start_waits_for_word_of_those_that_are_absent() -> None:
+    job = new_job("a", "b", "c")
+    start = Start(frozenset({"b"}), absent=frozenset({"a", "of no job"}))
+    assert step(job, start) == [*TO_VOTING, Send(("c",), Order.COMMIT), *down("b")]
+    assert job.nodes == {"a": NEW, "b": NodeStatus.UNAVAILABLE, "c": NEW}
+    assert hear(job, "a", NodeEvent.DOWN) == down("a")
+
+
 def test_start_with_nobody_there_fails_the_quorum_at_once() -> None:
     job = new_job("a", "b")
     assert begin(job, "a", "b") == [*TO_VOTING, *down("a"), *down("b"), *end(JobStatus.QUORUM_FAILED)]

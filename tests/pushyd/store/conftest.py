@@ -83,7 +83,7 @@ def many_jobs(
             for organization in (ORGANIZATION, "other"):
                 identity.create_organization(connection, organization, organization, "")
             for number in range(600):
-                nodes = tuple(f"n{index}" for index in range(number % 37, 40))
+                nodes = tuple(f"n{index}" for index in range(number % 37, 40 if number % 30 else 140))
                 organization = "other" if number % 60 else ORGANIZATION
                 command = f"c{number % 41}"
                 spec = job_spec(number, organization=organization, nodes=nodes, command=command, capture=True)

@@ -11,7 +11,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, column, inspect, table
+from sqlalchemy import Connection, Engine, column, inspect, table
 
 from pushyd.store import migrations, output_reads, outputs
 from pushyd.store.engine import parse_url, prepare_file, writer_engine
@@ -58,6 +58,20 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
+def insert_jobs(connection: Connection, *node_counts: int, node: str) -> None:
+    """Jobs 1, 2, … that run and capture output, as every version has them; of their nodes only one."""
+    connection.exec_driver_sql("INSERT INTO organizations (name, guid) VALUES ('acme', 'guid')")
+    for number, count in enumerate(node_counts, start=1):
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (seq, id, organization, status, created_at, updated_at, created_by, quorum, run_timeout,"
+            " voting_timeout, node_count, capture, aborting, command_digest, command)"
+            f" VALUES ({number}, '{number}', 'acme', 'running', 1, 1, 'me', 1, 1, 1, {count}, true, false, 0, 'true')"
+        )
+        connection.exec_driver_sql(
+            f"INSERT INTO job_nodes (job, node, position, status) VALUES ({number}, '{node}', 0, 'running')"
+        )
+
+
 def revision(engine: Engine) -> str | None:
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
@@ -80,13 +94,7 @@ def test_again_does_nothing(engine: Engine, tmp_path: Path) -> None:
 def test_an_upgrade_keeps_what_is_there(engine: Engine, tmp_path: Path) -> None:
     bring_up_to_date(engine)
     with engine.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO organizations (name, guid) VALUES ('acme', 'guid')")
-        connection.exec_driver_sql(
-            "INSERT INTO jobs (seq, id, organization, status, created_at, updated_at, created_by, quorum, run_timeout,"
-            " voting_timeout, node_count, capture, aborting, command_digest, command)"
-            " VALUES (1, 'id', 'acme', 'new', 1, 1, 'me', 1, 1, 1, 1, false, false, 0, 'true')"
-        )
-        connection.exec_driver_sql("INSERT INTO job_nodes (job, node, position, status) VALUES (1, 'web1', 0, 'new')")
+        insert_jobs(connection, 1, node="web1")
     bring_up_to_date(engine, next_version(tmp_path))
     assert revision(engine) == "test2"
     with engine.connect() as connection:
@@ -102,20 +110,11 @@ def test_jobs_of_earlier_versions_are_found_by_their_nodes(engine: Engine) -> No
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0004")
-        connection.exec_driver_sql("INSERT INTO organizations (name, guid) VALUES ('acme', 'guid')")
-        for seq, count in enumerate([1, FEW_NODES, FEW_NODES + 1], start=1):
-            connection.exec_driver_sql(
-                "INSERT INTO jobs (seq, id, organization, status, created_at, updated_at, created_by, quorum,"
-                " run_timeout, voting_timeout, node_count, capture, aborting, command_digest, command)"
-                f" VALUES ({seq}, 'id{seq}', 'acme', 'new', 1, 1, 'me', 1, 1, 1, {count}, false, false, 0, 'true')"
-            )
-            connection.exec_driver_sql(
-                f"INSERT INTO job_nodes (job, node, position, status) VALUES ({seq}, 'a', 0, 'new')"
-            )
+        insert_jobs(connection, 1, FEW_NODES, FEW_NODES + 1, node="a")
     bring_up_to_date(engine)
     with engine.connect() as connection:
         found = read_jobs(connection, "acme", JobQuery(limit=9, node="a"))
-        assert [job.id for job in found] == ["id3", "id2", "id1"]
+        assert [job.id for job in found] == ["3", "2", "1"]
         kept = connection.exec_driver_sql("SELECT job FROM job_nodes WHERE by_node ORDER BY job").scalars().all()
         assert kept == [1, 2]
 
@@ -126,27 +125,21 @@ def test_output_of_earlier_versions_stays(engine: Engine) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0003")
-        connection.exec_driver_sql("INSERT INTO organizations (name, guid) VALUES ('acme', 'guid')")
-        connection.exec_driver_sql(
-            "INSERT INTO jobs (seq, id, organization, status, created_at, updated_at, created_by, quorum, run_timeout,"
-            " voting_timeout, node_count, capture, aborting, command_digest, command)"
-            " VALUES (1, 'id', 'acme', 'running', 1, 1, 'me', 1, 1, 1, 2, true, false, 0, 'true')"
-        )
-        connection.exec_driver_sql("INSERT INTO job_nodes (job, node, position, status) VALUES (1, 'a', 0, 'running')")
+        insert_jobs(connection, 2, node="a")
         old = table("outputs", *map(column, ("job", "node", "channel", "data")))
         rows = [("a", "stdout", b"\0 and \xff"), ("a", "stderr", b""), ("b", "stdout", b"of b")]
         for node, channel, data in rows:
             connection.execute(old.insert().values(job=1, node=node, channel=channel, data=data))
     bring_up_to_date(engine)
     with engine.begin() as connection:
-        read = [output_reads.read_output(connection, "acme", "id", *row[:2], 0, None) for row in rows]
+        read = [output_reads.read_output(connection, "acme", "1", *row[:2], 0, None) for row in rows]
         assert read == [data for *_, data in rows]
-        states = output_reads.read_states(connection, "acme", "id", None, None)
+        states = output_reads.read_states(connection, "acme", "1", None, None)
         assert [(state.kept, state.complete) for state in states] == [(0, True), (7, True), (4, True)]
-        events = output_reads.read_events(connection, "id", 0, 1000)
+        events = output_reads.read_events(connection, "1", 0, 1000)
         assert sorted((event.node, event.data) for event in events) == [("a", rows[0][2]), ("b", b"of b")]
         # A job that was running goes on to send output piece by piece.
-        stream = StreamRef("acme", "id", "a", "stderr")
+        stream = StreamRef("acme", "1", "a", "stderr")
         piece = OutputPiece(stream=stream, offset=0, at=9, data=b"late")
         rules = OutputRules(max_output=100, max_job_output=100, min_free_disk=0)
         assert outputs.append(connection, [piece], rules, None).offsets == {stream: 4}
