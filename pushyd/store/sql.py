@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -28,15 +29,16 @@ from pushyd.store.migrations import bring_up_to_date
 from pushyd.store.output_interface import Appended, OutputEvent, OutputPiece, OutputRules, OutputState
 from pushyd.store.sql_identity import SqlIdentity
 from pushyd.store.transaction import Item, Outcome, write_batch
-from pushyd.store.writer import Timers, Writer
+from pushyd.store.writer import Writer
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class Reactor(Timers, Protocol):
+class Reactor(Protocol):
     """What of a reactor is used here."""
 
+    def callLater(self, delay: float, callable: Callable[..., Any], /) -> DelayedCall: ...  # noqa: A002
     def callFromThread(self, callable: Callable[..., Any], /, *args: Any) -> None: ...  # noqa: A002
 
 

@@ -21,11 +21,7 @@ from pushyd.store.interface import Change, StoreUnavailable
 from pushyd.store.transaction import Item, Outcome, Write
 
 GATHER = 0.005
-"""Seconds for which recorded changes wait for others to join them; twice as long as the last transaction took, if that
-is longer, so that the more happens the less each change costs,"""
-
-LONGEST_GATHER = 0.05
-"""but no longer: what is not written yet is what a kill can take."""
+"""Seconds for which recorded changes wait for others to join them."""
 
 FIRST_RETRY = 0.1
 """Seconds after which what could not be written is tried again; twice as long each time,"""
@@ -38,7 +34,6 @@ class Timers(Protocol):
     """What of a reactor is used here."""
 
     def callLater(self, delay: float, callable: Callable[..., Any], /) -> DelayedCall: ...  # noqa: A002
-    def seconds(self) -> float: ...
 
 
 class Writer:
@@ -53,8 +48,6 @@ class Writer:
         self._queue: list[Item] = []
         self._timer: DelayedCall | None = None
         self._attempt: Deferred[bool] | None = None  # fires at the end of the batch that is being written
-        self._gather = GATHER
-        self._began = 0.0  # the last batch
         self._failures = 0  # in a row
         self._recorded = 0  # changes so far, and how many of them are settled
         self._settled = 0
@@ -70,7 +63,7 @@ class Writer:
         self._queue.append(change)
         self._recorded += 1
         if self._timer is None and self._attempt is None:
-            self._timer = self._timers.callLater(self._gather, self._start)
+            self._timer = self._timers.callLater(GATHER, self._start)
 
     def write(self, work: Callable[[Connection], None]) -> Deferred[None]:
         """Do `work` in the next transaction; fires when that is committed.
@@ -134,7 +127,6 @@ class Writer:
         self._is_awaited = False
         batch, self._queue = self._queue, []
         self._attempt = Deferred()
-        self._began = self._timers.seconds()
         _ = (
             self._write_batch(batch)
             .addCallbacks(self._written, self._failed, callbackArgs=(batch, self._recorded), errbackArgs=(batch,))
@@ -142,7 +134,6 @@ class Writer:
         )
 
     def _written(self, outcome: Outcome, batch: Sequence[Item], recorded: int) -> None:
-        self._gather = min(max(GATHER, 2 * (self._timers.seconds() - self._began)), LONGEST_GATHER)
         if self._failures:
             self.log.info("The store can be written again")
             self._failures = 0
@@ -175,7 +166,7 @@ class Writer:
         if any(isinstance(item, Write) for item in self._queue) or (written and self._queue and self._is_awaited):
             self._hurry()
         elif self._queue:
-            delay = self._gather if written else min(FIRST_RETRY * 2 ** min(self._failures - 1, 10), LAST_RETRY)
+            delay = GATHER if written else min(FIRST_RETRY * 2 ** min(self._failures - 1, 10), LAST_RETRY)
             self._timer = self._timers.callLater(delay, self._start)
         assert attempt is not None
         attempt.callback(written)

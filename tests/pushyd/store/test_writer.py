@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pushy_protocol.states import NodeStatus
 from pushyd.store.interface import AlreadyExists, NodeStatusChange, StoreUnavailable
 from pushyd.store.transaction import Item, Outcome, Write
-from pushyd.store.writer import FIRST_RETRY, GATHER, LAST_RETRY, LONGEST_GATHER, Writer
+from pushyd.store.writer import FIRST_RETRY, GATHER, LAST_RETRY, Writer
 
 
 def change(node: str, status: NodeStatus = NodeStatus.READY) -> NodeStatusChange:
@@ -53,20 +53,6 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual(self.batches, [])
         self.clock.advance(GATHER / 2)
         self.assertEqual(self.batches, [[change("a"), change("b")]])
-
-    def test_they_wait_longer_the_longer_it_takes_to_write(self) -> None:
-        for took, gather in [(GATHER, 2 * GATHER), (1.0, LONGEST_GATHER), (0.0, GATHER)]:
-            _ = self.writer.write(work)
-            self.clock.advance(0)
-            self.clock.advance(took)
-            self.commit()
-            self.writer.record(change("a"))
-            batches = len(self.batches)
-            self.clock.advance(gather * 0.9)
-            self.assertEqual(len(self.batches), batches)
-            self.clock.advance(gather * 0.1 + 1e-9)
-            self.assertEqual(len(self.batches), batches + 1)
-            self.commit()
 
     def test_who_waits_does_not(self) -> None:
         self.writer.record(change("a"))
