@@ -28,7 +28,9 @@ from pushyd.store.job_lists import digest
 Figures = dict[str, float]
 
 _JOIN_SECONDS = 600.0
-_SETTLE_SECONDS = 1.0
+SETTLE_SECONDS = 1.0
+"""For which a server is left alone between two jobs that are measured."""
+
 _LOOK_SECONDS = 0.1
 _JOBS_BEFORE = 100
 
@@ -88,7 +90,7 @@ def jobs(server: Server, swarms: Swarms, *, capture: bool = False, times: int = 
     with Api(server) as reader, Api(server) as caller:
         feed = events(reader.open("GET", "pushy/job_status_feed"))
         for _ in range(times):
-            time.sleep(_SETTLE_SECONDS)  # what the one before has left to write
+            time.sleep(SETTLE_SECONDS)  # what the one before has left to write
             began, spent = time.monotonic(), cpu_seconds(server.pid)
             job = caller.start_job(wanted, capture=capture)
             posts.append(time.monotonic() - began)
@@ -142,11 +144,11 @@ def job_creation(server: Server, *, count: int, times: int = 5) -> Figures:
                 waits.append(time.monotonic() - small)
                 time.sleep(0.01)
             large.join()
-            time.sleep(_SETTLE_SECONDS)
+            time.sleep(SETTLE_SECONDS)
             began = time.monotonic()
             caller.start_job(wanted)
             seconds.append(time.monotonic() - began)
-            time.sleep(_SETTLE_SECONDS)
+            time.sleep(SETTLE_SECONDS)
     return {"s": statistics.median(seconds), "other's wait ms, worst": max(waits) * 1e3}
 
 
@@ -163,7 +165,7 @@ def restart(server: Server, swarms: Swarms) -> Figures:
     # They have answered; now the server has to have read it. Who asks too often is one more thing that it has to do.
     with Api(server) as caller:
         while available(caller) < swarms.count:
-            time.sleep(_SETTLE_SECONDS)
+            time.sleep(SETTLE_SECONDS)
             _require(time.monotonic() - began < _JOIN_SECONDS, "not all nodes are available again")
     seconds = time.monotonic() - began
     spent = cpu_seconds(server.pid) - cpu
@@ -183,7 +185,7 @@ def one_job(server: Server, *, count: int, times: int = 20) -> Figures:
         feed = events(reader.open("GET", "pushy/job_status_feed"))
         job = caller.start_job(names(count))
         _wait_for_end(feed, job)
-        time.sleep(_SETTLE_SECONDS)
+        time.sleep(SETTLE_SECONDS)
         return {"ms": _median_ms(lambda: caller.get(f"pushy/jobs/{job}"), times)}
 
 
@@ -200,7 +202,7 @@ def _held_job(server: Server, swarms: Swarms, readers: int) -> Figures:
         feed = events(reader.open("GET", "pushy/job_status_feed"))
         job = caller.start_job(names(swarms.count), command="wait")
         with _reading(server, job, readers) as process:
-            time.sleep(_SETTLE_SECONDS)
+            time.sleep(SETTLE_SECONDS)
             cpu, began = cpu_seconds(server.pid), time.monotonic()
             swarms.go()
             _wait_for_end(feed, job)

@@ -29,6 +29,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.protocols.basic import LineOnlyReceiver
 
 from benchmarks.identities import load_primes, node_name, private_key
+from benchmarks.rows import SETTLE_SECONDS
 from benchmarks.swarms import running_swarms
 from pushy_protocol import api, messages
 from pushy_protocol.envelope import SessionSigner
@@ -50,7 +51,7 @@ def measure(primes: Path, count: int) -> dict[str, float]:
         swarms.wait(lambda counts: counts["available"] >= count, seconds=_SECONDS)
         jobs = []
         for _ in range(_JOBS):
-            time.sleep(1)  # as between the jobs of the real server
+            time.sleep(SETTLE_SECONDS)  # heartbeats go on, as between the jobs of the real server
             jobs.append(sketch.job())
     return {
         "s": sorted(job["s"] for job in jobs)[_JOBS // 2],
@@ -77,7 +78,10 @@ class _Sketch:
     def hear(process: "subprocess.Popen[str]") -> Any:
         """What it prints next, in JSON."""
         assert process.stdout is not None
-        return json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the sketch ended with {process.wait()}")
+        return json.loads(line)
 
 
 @contextmanager

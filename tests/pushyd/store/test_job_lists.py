@@ -1,17 +1,22 @@
 """Lists of jobs, over both databases: what they have, and that none of them is found by looking at every job."""
 
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, event, func, select
 
 from pushy_protocol.states import JobStatus
+from pushyd.store.engine import parse_url, reader_engine, writer_engine
+from pushyd.store.identity import create_organization
 from pushyd.store.interface import JobQuery, JobStatusChange, UnknownJob
-from pushyd.store.job_lists import digest, list_statements
+from pushyd.store.job_lists import digest, list_statements, read_jobs
+from pushyd.store.jobs import create_job
 from pushyd.store.schema import FEW_NODES, job_nodes
 from tests.pushyd.store.backend import ORGANIZATION, Postgres, Sqlite, StoreCase, job_spec
 from tests.pushyd.store.plans import explain
@@ -119,6 +124,33 @@ class SqliteJobLists(Sqlite, JobListContract):
 
 class PostgresJobLists(Postgres, JobListContract):
     __test__ = True
+
+
+def test_what_is_made_between_two_walks_is_in_neither(sqlite_template: Path, tmp_path: Path) -> None:
+    """Else a page could have a job of many nodes and leave out an older one of few, and the next page does so too."""
+    url = parse_url(f"sqlite:///{shutil.copy(sqlite_template, tmp_path)}")
+    writing, reading = writer_engine(url), reader_engine(url)
+    many = tuple(f"node-{number}" for number in range(FEW_NODES + 1))
+    with writing.begin() as connection:
+        create_organization(connection, ORGANIZATION, ORGANIZATION, "")
+        create_job(connection, job_spec(1, nodes=many))
+
+    later = iter([True])
+
+    def make_two(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        # After the first walk, which has found nothing.
+        if "by_node" in statement and next(later, False):
+            with writing.begin() as connection:
+                create_job(connection, job_spec(2, nodes=many[:1]))
+                create_job(connection, job_spec(3, nodes=many))
+
+    event.listen(reading, "after_cursor_execute", make_two)
+    for expected in ([1], [3, 2, 1]):
+        with reading.connect() as connection:
+            found = read_jobs(connection, ORGANIZATION, evolve(ALL, node=many[0]))
+        assert [int(job.id, 16) for job in found] == expected
+    writing.dispose()
+    reading.dispose()
 
 
 @given(st.text(st.characters(exclude_categories=())))
